@@ -1,0 +1,1 @@
+../../turnhalle/__init__.py

@@ -1,0 +1,65 @@
+# Everything runs from a fresh clone: each target sets up what it needs in .venv first.
+# `make train` is the main job, `make test` the tests; `make help` lists the rest.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+# `pip install torch==...` takes whatever build the machine's index prefers. On a laptop without a
+# GPU, PyTorch's CPU index saves gigabytes: make train TORCH_INDEX=https://download.pytorch.org/whl/cpu
+TORCH := $(shell grep '^torch==' constraints.txt)
+TORCH_INDEX ?=
+INDEX := $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX),)
+
+.PHONY: help train test test-full test-gpu check bench docs clean
+
+help:
+	@echo "make train      set up and train the built-in policy to use tools (minutes, no download)"
+	@echo "make test       set up and run the tests"
+	@echo "make test-full  the long tests too"
+	@echo "make test-gpu   the tests that need CUDA"
+	@echo "make check      formatting, lint, types"
+	@echo "make bench      print the figures of docs/figures.md"
+	@echo "make docs       the learning curve of the README, from the newest run of tools"
+
+train: $(VENV)/.train
+	$(BIN)/turnhalle train
+
+test: $(VENV)/.dev check
+	$(BIN)/pytest -n 2 -m "not slow and not gpu"
+
+test-full: $(VENV)/.dev check
+	$(BIN)/pytest -n 2 -m "not gpu"
+
+test-gpu: $(VENV)/.dev
+	$(BIN)/pytest -m gpu
+
+check: $(VENV)/.dev
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/pyright
+
+bench: $(VENV)/.dev
+	$(BIN)/python benchmarks/quickstart.py
+	$(BIN)/python benchmarks/grpo_step.py
+
+docs: $(VENV)/.dev
+	$(BIN)/python docs/draw.py
+
+clean:
+	rm -rf $(VENV) .venvs build dist *.egg-info
+
+$(VENV)/.base: constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Turnhalle needs Python 3.11 or newer, this is " + sys.version.split()[0])'
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(PIP) install $(INDEX) $(TORCH)
+	touch $@
+
+$(VENV)/.train: $(VENV)/.base pyproject.toml
+	$(PIP) install --constraint constraints.txt --editable '.[train]'
+	touch $@
+
+$(VENV)/.dev: $(VENV)/.train
+	$(PIP) install --constraint constraints.txt --editable '.[train,dev]'
+	touch $@

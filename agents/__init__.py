@@ -1,0 +1,1 @@
+"""Acting: models, chat, engines, policies, rollouts, the run store, evaluation."""

@@ -1,0 +1,228 @@
+"""The transformers engine: the embedded default, on any causal transformers model, CPU or CUDA.
+
+Each session keeps its keys and values across turns, so a turn costs its own tokens and no more.
+Turns join and leave the batch as they come and go; prompts that several sessions share are
+computed once. The engine reads the trainer's own weights, so its log-probs are the trainer's.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+
+from turnhalle.envs.errors import EngineError
+
+from ..lm import LanguageModel
+from .base import Completion, Request
+from .cache import SlotCache
+from .sampling import sample, uniforms
+
+_REFILL_SHARE = 0.5
+"""New turns wait until they are this share of the running ones: one prefill for many rows costs
+about as much as for one (measured on two cores, the tiny policy: .3 to .7 are equal, 0 is 1.4x)."""
+
+_MAX_PREFILL_TOKENS = 8192
+"""Most tokens of one prefill pass, padding included: bounds its memory."""
+
+
+@dataclass(slots=True)
+class _Session:
+    slot: int
+    cached: list[int] = field(default_factory=list)
+    """Tokens whose keys and values are in the slot."""
+    request: Request | None = None
+    token_ids: list[int] = field(default_factory=list)
+    logprobs: list[float] = field(default_factory=list)
+
+
+class TransformersEngine:
+    """Continuous batching over a `LanguageModel` in this process."""
+
+    def __init__(self, lm: LanguageModel, max_context: int | None = None) -> None:
+        self.max_context = min(max_context or lm.max_context, lm.max_context)
+        self.adapter_version = 0
+        self._lm = lm
+        self._cache = SlotCache(lm.num_layers)
+        self._sessions: dict[int, _Session] = {}
+        self._free: list[int] = []
+        self._width = 0
+        self._waiting: list[_Session] = []
+        self._running: list[_Session] = []
+
+    def submit(self, request: Request) -> None:
+        """Queue a turn.
+
+        Raises:
+            EngineError: The context is empty or too long, or the session is busy.
+        """
+        if not 0 < len(request.token_ids) < self.max_context:
+            raise EngineError(
+                f"a context must have 1 to {self.max_context - 1} tokens, "
+                f"got {len(request.token_ids)}"
+            )
+        session = self._sessions.get(request.session) or self._open(request.session)
+        if session.request is not None:
+            raise EngineError(f"session {request.session} already has a turn running")
+        session.request = request
+        session.token_ids, session.logprobs = [], []
+        # At least the last token must be fed: its logits are what the turn is sampled from.
+        shared = _common_prefix(session.cached, request.token_ids[:-1])
+        del session.cached[shared:]
+        self._waiting.append(session)
+
+    def close(self, session: int) -> None:
+        """Forget a session and free its slot."""
+        closed = self._sessions.pop(session, None)
+        if closed is None:
+            return
+        self._waiting = [s for s in self._waiting if s is not closed]
+        self._running = [s for s in self._running if s is not closed]
+        self._free.append(closed.slot)
+        if not self._sessions:
+            self._free, self._width = [], 0
+        elif len(self._sessions) * 2 < self._width:
+            self._compact()
+
+    def refresh(self, version: int) -> None:
+        """The weights changed: raise the version and drop what was computed with the old ones."""
+        self.adapter_version = version
+        for session in self._sessions.values():
+            session.cached = []
+
+    @torch.no_grad()
+    def step(self) -> list[Completion]:
+        """Advance every running turn by a token; the turns that finished."""
+        if self._waiting and len(self._waiting) >= _REFILL_SHARE * len(self._running):
+            finished = self._prefill()
+            if finished:
+                return finished
+        return self._decode() if self._running else []
+
+    def _open(self, key: int) -> _Session:
+        if self._free:
+            self._free.sort(reverse=True)
+            slot = self._free.pop()
+        else:
+            slot, self._width = self._width, self._width + 1
+        self._sessions[key] = _Session(slot)
+        return self._sessions[key]
+
+    def _compact(self) -> None:
+        sessions = sorted(self._sessions.values(), key=lambda s: s.slot)
+        self._cache.move([s.slot for s in sessions])
+        for slot, session in enumerate(sessions):
+            session.slot = slot
+        self._free, self._width = [], len(sessions)
+
+    def _prefill(self) -> list[Completion]:
+        """Feed the new tokens of waiting turns, each prompt once, and sample their first tokens."""
+        waiting = sorted(self._waiting, key=lambda s: len(_tail(s)))
+        self._waiting = []
+        unique: dict[object, list[_Session]] = {}
+        for session in waiting:
+            fresh = not session.cached
+            key = (fresh, *_tail(session)) if fresh else (fresh, session.slot)
+            unique.setdefault(key, []).append(session)
+        finished: list[Completion] = []
+        batch: list[list[_Session]] = []
+        for twins in unique.values():
+            if batch and (len(batch) + 1) * len(_tail(twins[0])) > _MAX_PREFILL_TOKENS:
+                finished += self._prefill_batch(batch)
+                batch = []
+            batch.append(twins)
+        return finished + self._prefill_batch(batch)
+
+    def _prefill_batch(self, batch: list[list[_Session]]) -> list[Completion]:
+        leaders = [twins[0] for twins in batch]
+        tails = [_tail(s) for s in leaders]
+        longest = max(len(tail) for tail in tails)
+        ids = torch.tensor([tail + [0] * (longest - len(tail)) for tail in tails])
+        start = torch.tensor([len(s.cached) for s in leaders])
+        rows = torch.tensor([s.slot for s in leaders])
+        hidden = self._forward(ids, start, rows)
+        last = torch.tensor([len(tail) - 1 for tail in tails], device=hidden.device)
+        logits = self._lm.head(hidden[torch.arange(len(last), device=hidden.device), last])
+        for twins in batch:
+            assert twins[0].request is not None
+            context = twins[0].request.token_ids
+            if others := [s.slot for s in twins[1:]]:
+                self._cache.copy(twins[0].slot, others, len(context))
+            for session in twins:
+                session.cached = list(context)
+        rows_of_twins = [i for i, twins in enumerate(batch) for _ in twins]
+        flat = [session for twins in batch for session in twins]
+        finished = self._sample(flat, logits[rows_of_twins])
+        self._running += [s for s in flat if s.request is not None]
+        return finished
+
+    def _decode(self) -> list[Completion]:
+        """Feed one token to every running turn; idle rows compute garbage that nothing reads."""
+        ids = torch.zeros(self._width, 1, dtype=torch.long)
+        start = torch.zeros(self._width, dtype=torch.long)
+        for session in self._sessions.values():
+            start[session.slot] = len(session.cached)
+        slots = [s.slot for s in self._running]
+        ids[slots, 0] = torch.tensor([s.token_ids[-1] for s in self._running])
+        hidden = self._forward(ids, start, None)
+        logits = self._lm.head(hidden[slots, 0])
+        for session in self._running:
+            session.cached.append(session.token_ids[-1])
+        finished = self._sample(self._running, logits)
+        self._running = [s for s in self._running if s.request is not None]
+        return finished
+
+    def _forward(
+        self, ids: torch.Tensor, start: torch.Tensor, rows: torch.Tensor | None
+    ) -> torch.Tensor:
+        device = self._lm.device
+        positions = start[:, None] + torch.arange(ids.shape[1])
+        span = int(positions.max()) + 1
+        positions = positions.to(device)
+        rows = None if rows is None else rows.to(device)
+        self._cache.select(rows, positions, self._width, span)
+        return self._lm.hidden(ids.to(device), positions, self._cache, span)
+
+    def _sample(self, sessions: list[_Session], logits: torch.Tensor) -> list[Completion]:
+        requests = [s.request for s in sessions if s.request is not None]
+        device = logits.device
+        temperatures = torch.tensor([r.sampling.temperature for r in requests], device=device)
+        seeds = np.array([r.seed for r in requests], dtype=np.uint64)
+        counters = np.array([len(s.token_ids) for s in sessions], dtype=np.uint64)
+        uniform = torch.from_numpy(uniforms(seeds, counters)).to(device)
+        tokens, logprobs = sample(logits, temperatures, uniform)
+        finished: list[Completion] = []
+        for session, request, token, logprob in zip(
+            sessions, requests, tokens.tolist(), logprobs.tolist(), strict=True
+        ):
+            session.token_ids.append(token)
+            session.logprobs.append(logprob)
+            room = self.max_context - len(request.token_ids)
+            is_full = len(session.token_ids) >= min(request.sampling.max_new_tokens, room)
+            if token in request.stop_ids or is_full:
+                finished.append(self._finish(session, request, token in request.stop_ids))
+        return finished
+
+    def _finish(self, session: _Session, request: Request, stopped: bool) -> Completion:
+        session.request = None
+        return Completion(
+            session=request.session,
+            token_ids=session.token_ids,
+            logprobs=session.logprobs,
+            finish_reason="stop" if stopped else "length",
+            adapter_version=self.adapter_version,
+        )
+
+
+def _tail(session: _Session) -> list[int]:
+    assert session.request is not None
+    return session.request.token_ids[len(session.cached) :]
+
+
+def _common_prefix(a: list[int], b: list[int]) -> int:
+    if a == b[: len(a)]:
+        return len(a)
+    return next(
+        (i for i, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), min(len(a), len(b))
+    )

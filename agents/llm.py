@@ -1,0 +1,87 @@
+"""The language-model policy: a chat on one side, an engine on the other, token-exact between."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from turnhalle.envs.core import Message, StopReason, ToolSpec
+from turnhalle.envs.seeding import derive_seed
+
+from .chat import Chat
+from .core import Segment
+from .engines.base import Completion, Engine, Request, Sampling
+from .policy import Decision, Opening
+
+
+@dataclass(slots=True)
+class _Conversation:
+    tools: list[ToolSpec]
+    seed: int
+    context: list[int]
+    """Every token so far."""
+    fresh: int
+    """How many of them, at the end, belong to the coming turn's observation."""
+    num_turns: int = 0
+
+
+@dataclass
+class LLMPolicy:
+    """Plays episodes by sampling from an engine."""
+
+    name: str
+    engine: Engine
+    chat: Chat
+    sampling: Sampling
+    _conversations: dict[int, _Conversation] = field(default_factory=dict)
+    _out_of_room: list[Decision] = field(default_factory=list)
+
+    def begin(self, opening: Opening) -> None:
+        """Start a conversation."""
+        prompt = self.chat.prompt(opening.messages, opening.tools)
+        conversation = _Conversation(opening.tools, opening.seed, prompt, len(prompt))
+        self._conversations[opening.episode] = conversation
+        self._submit(opening.episode, conversation)
+
+    def poll(self) -> list[Decision]:
+        """Run the engine until a turn is finished."""
+        if self._out_of_room:
+            decisions, self._out_of_room = self._out_of_room, []
+            return decisions
+        while not (completions := self.engine.step()):
+            pass
+        return [self._decide(completion) for completion in completions]
+
+    def observe(self, episode: int, messages: list[Message]) -> None:
+        """Append what the environment answered."""
+        conversation = self._conversations[episode]
+        tail = self.chat.continuation(conversation.context, messages)
+        conversation.context += tail
+        conversation.fresh = len(tail)
+        self._submit(episode, conversation)
+
+    def end(self, episode: int) -> None:
+        """Forget the conversation."""
+        self._conversations.pop(episode, None)
+        self.engine.close(episode)
+
+    def _submit(self, episode: int, conversation: _Conversation) -> None:
+        if len(conversation.context) >= self.engine.max_context:
+            self._out_of_room.append(Decision(episode, "", stop=StopReason.CONTEXT))
+            return
+        seed = derive_seed(conversation.seed, conversation.num_turns)
+        request = Request(
+            episode, list(conversation.context), seed, self.sampling, self.chat.stop_ids
+        )
+        self.engine.submit(request)
+
+    def _decide(self, completion: Completion) -> Decision:
+        conversation = self._conversations[completion.session]
+        observation = conversation.context[len(conversation.context) - conversation.fresh :]
+        segments = [
+            Segment(observation),
+            Segment(completion.token_ids, completion.logprobs, completion.adapter_version),
+        ]
+        conversation.context += completion.token_ids
+        conversation.num_turns += 1
+        action = self.chat.read(completion.token_ids, conversation.tools)
+        return Decision(completion.session, action, segments)

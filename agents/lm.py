@@ -1,0 +1,151 @@
+"""A causal transformers model as Turnhalle uses it: hidden states, head, adapter, one device."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from turnhalle.envs.errors import ModelError
+
+if TYPE_CHECKING:
+    from peft import PeftModel
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+    from .engines.cache import SlotCache
+
+_HEAD_TOLERANCE = 1e-3
+"""Relative to the largest logit; a head that we compute otherwise than the model differs by far."""
+
+
+class LanguageModel:
+    """A model with its tokenizer; LoRA layers, where there are any, are injected in place."""
+
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        tokenizer: PreTrainedTokenizerBase,
+        peft: PeftModel | None = None,
+    ) -> None:
+        self.model = model
+        self.tokenizer = tokenizer
+        self.peft = peft
+        self.config: Any = model.config.get_text_config()
+        self._decoder: Any = model.get_decoder()
+        self._output: Any = model.get_output_embeddings()
+        self._softcap: float | None = getattr(self.config, "final_logit_softcapping", None)
+        self._windowed = _sliding_layers(self.config)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return self.model.device
+
+    @property
+    def num_layers(self) -> int:
+        """Number of decoder layers."""
+        return int(self.config.num_hidden_layers)
+
+    @property
+    def max_context(self) -> int:
+        """Most positions that the model knows."""
+        return int(self.config.max_position_embeddings)
+
+    @property
+    def num_parameters(self) -> int:
+        """Number of parameters of the base model, adapters left out."""
+        return int(self.model.num_parameters(exclude_embeddings=False))
+
+    def trainable(self) -> dict[str, torch.nn.Parameter]:
+        """The parameters that training changes, by name, in a fixed order."""
+        return {name: p for name, p in self.model.named_parameters() if p.requires_grad}
+
+    def head(self, hidden: torch.Tensor) -> torch.Tensor:
+        """Logits `[..., V]` of hidden states `[..., H]`."""
+        logits: torch.Tensor = self._output(hidden)
+        if self._softcap:
+            logits = torch.tanh(logits / self._softcap) * self._softcap
+        return logits
+
+    def hidden(
+        self, token_ids: torch.Tensor, positions: torch.Tensor, cache: SlotCache, span: int
+    ) -> torch.Tensor:
+        """Hidden states `[B, Q, H]` of tokens appended to a cache.
+
+        Args:
+            token_ids: `[B, Q]`.
+            positions: `[B, Q]` position of each token in its row.
+            cache: Told by `select` which rows these are.
+            span: Number of leading cache positions to attend to.
+        """
+        output = self._decoder(
+            input_ids=token_ids,
+            position_ids=positions,
+            attention_mask=self._mask(positions, span),
+            past_key_values=cache,
+            use_cache=True,
+        )
+        hidden: torch.Tensor = output.last_hidden_state
+        return hidden
+
+    def hidden_states(self, token_ids: torch.Tensor) -> torch.Tensor:
+        """Hidden states `[B, T, H]` of right-padded sequences `[B, T]`, without a cache.
+
+        No mask is needed: attention is causal, so no token sees the padding behind it.
+        """
+        hidden: torch.Tensor = self._decoder(input_ids=token_ids, use_cache=False).last_hidden_state
+        return hidden
+
+    @torch.no_grad()
+    def check_head(self) -> None:
+        """Make sure that `head` is what the model itself does to its hidden states.
+
+        Raises:
+            ModelError: The architecture scales or changes its logits in a way unknown to us.
+        """
+        ids = torch.arange(8, device=self.device)[None] % self.config.vocab_size
+        theirs = self.model(input_ids=ids, use_cache=False).logits.float()
+        ours = self.head(self.hidden_states(ids)).float()
+        if (theirs - ours).abs().max() > _HEAD_TOLERANCE * theirs.abs().max().clamp(min=1.0):
+            raise ModelError(
+                f"{type(self.model).__name__} computes its logits in a way that Turnhalle does not "
+                "know (scaled or several heads?); its log-probs would be wrong"
+            )
+
+    def _mask(self, positions: torch.Tensor, span: int) -> Any:
+        """What each new token attends to, in the shape that the architecture takes."""
+        keys = torch.arange(span, device=positions.device)
+        full = keys[None, None, :] <= positions[:, :, None]
+        if not self._windowed:
+            return self._as_mask(full)
+        window = full & (keys[None, None, :] > positions[:, :, None] - self.config.sliding_window)
+        if self._windowed == "all":
+            return self._as_mask(window)
+        return {
+            "full_attention": self._as_mask(full),
+            "sliding_attention": self._as_mask(window),
+        }
+
+    def _as_mask(self, allowed: torch.Tensor) -> torch.Tensor:
+        allowed = allowed[:, None]
+        if self.config._attn_implementation != "eager":
+            return allowed
+        floats = torch.zeros_like(allowed, dtype=self.model.dtype)
+        return floats.masked_fill(~allowed, torch.finfo(self.model.dtype).min)
+
+
+def _sliding_layers(config: Any) -> str:
+    """Which layers attend to a window only: "" for none, "some", or "all".
+
+    Raises:
+        ModelError: The architecture has layers that are no plain attention.
+    """
+    kinds = set(getattr(config, "layer_types", None) or ())
+    if unknown := kinds - {"full_attention", "sliding_attention"}:
+        raise ModelError(
+            f"{config.model_type} has layers of kind {', '.join(sorted(unknown))}; "
+            "the transformers engine knows full and sliding attention"
+        )
+    if kinds:
+        return "some" if "sliding_attention" in kinds else ""
+    return "all" if getattr(config, "sliding_window", None) else ""

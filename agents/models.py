@@ -1,0 +1,224 @@
+"""Loading models: any causal transformers model by name or folder, in 4, 16 or 32 bits, with LoRA.
+
+Everything that can be wrong with a model is found before its weights are read.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+from importlib.resources import files
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from turnhalle.envs.errors import ConfigError, ModelError
+
+if TYPE_CHECKING:
+    import torch
+
+    from .lm import LanguageModel
+
+SETTINGS_FILE = "turnhalle.json"
+"""In a model's folder: how the model is used to be spoken to (`ChatOptions`)."""
+
+
+class ModelOptions(BaseModel):
+    """Which model, and how it is held."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    name: str = "tiny"
+    """Folder, Hugging Face name, or "tiny", the built-in policy."""
+    precision: Literal["nf4", "fp32", "bf16", "fp16"] = "nf4"
+    """How the frozen base is held; nf4 uses double quantisation."""
+    device: str = "auto"
+    """"auto" (CUDA where there is one), "cpu", "cuda" or "cuda:0"."""
+    lora_rank: int = Field(16, ge=1)
+    lora_alpha: int = Field(32, ge=1)
+    """The adapter's update is scaled by lora_alpha / lora_rank."""
+    gradient_checkpointing: bool = False
+    """Trade time for memory in the backward pass."""
+
+
+def load_model(
+    options: ModelOptions, *, adapter: Path | None = None, lora_seed: int | None = None
+) -> LanguageModel:
+    """Load a model, with a saved adapter, a fresh one, or none.
+
+    Args:
+        options: Which model and how.
+        adapter: Folder of a saved adapter to put on.
+        lora_seed: Seed of a fresh adapter (which changes nothing until it is trained).
+
+    Raises:
+        ConfigError: A package is missing, or CUDA was asked for and there is none.
+        ModelError: No such model, or one that cannot be used; says why.
+    """
+    require_packages(options.precision)
+    folder = resolve_model(options.name)
+    device = _device(options.device)
+    config, tokenizer = _inspect(folder, options.name)
+    from .lm import LanguageModel
+    from .quantize import guard_cpu, quantization
+
+    torch_dtype = _dtype(options.precision, device)
+    kwargs: dict[str, Any] = {"dtype": torch_dtype, "device_map": {"": str(device)}}
+    if options.precision == "nf4":
+        kwargs["quantization_config"] = quantization(config, torch_dtype, device)
+    from transformers import AutoModelForCausalLM
+
+    with _Quiet():
+        model = AutoModelForCausalLM.from_pretrained(folder, config=config, **kwargs)
+    model.requires_grad_(False)
+    guard_cpu(model)
+    peft = None
+    if adapter is not None or lora_seed is not None:
+        from .adapters import attach
+
+        peft = attach(model, options.lora_rank, options.lora_alpha, adapter, lora_seed or 0)
+    # No dropout ever: the policy that is trained is the policy that sampled.
+    model.eval()
+    if options.gradient_checkpointing:
+        _checkpoint_gradients(model)
+    lm = LanguageModel(model, tokenizer, peft)
+    lm.check_head()
+    return lm
+
+
+def resolve_model(name: str) -> str:
+    """The folder of a model, or the name to ask the Hugging Face hub for.
+
+    Raises:
+        ModelError: The name is a path that is no model folder.
+    """
+    if name == "tiny":
+        return str(files("turnhalle.tiny"))
+    path = Path(name)
+    if path.is_dir():
+        if not (path / "config.json").is_file():
+            raise ModelError(f"{name} is no model folder: it has no config.json")
+        return str(path)
+    if path.exists() or name.count("/") != 1 or name.startswith((".", "/", "~")):
+        raise ModelError(
+            f"no model {name!r}: give a folder, a Hugging Face name (owner/name), or 'tiny'"
+        )
+    return name
+
+
+def read_settings(name: str) -> dict[str, Any]:
+    """What a model's folder says of how to speak to it; empty where it says nothing."""
+    path = Path(resolve_model(name)) / SETTINGS_FILE
+    if not path.is_file():
+        return {}
+    settings: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return settings
+
+
+def require_packages(precision: str = "fp32") -> None:
+    """Refuse before anything long starts where a package is missing.
+
+    Raises:
+        ConfigError: Says which, and how to install it.
+    """
+    needed = ["torch", "transformers", "peft"] + (["bitsandbytes"] if precision == "nf4" else [])
+    missing = [name for name in needed if importlib.util.find_spec(name) is None]
+    if missing:
+        extra = ""
+        if missing == ["bitsandbytes"]:
+            extra = ' Or hold the base in 32 bits: --set model.precision="fp32".'
+        raise ConfigError(
+            f"missing package{'s' * (len(missing) > 1)}: {', '.join(missing)}. "
+            f'Install with: pip install "turnhalle[train]".{extra}'
+        )
+
+
+def _device(name: str) -> torch.device:
+    import torch
+
+    if name == "auto":
+        return torch.device("cuda:0" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise ConfigError(f"unknown device {name!r}; give auto, cpu, cuda or cuda:0") from error
+    if device.type not in ("cpu", "cuda"):
+        raise ConfigError(f"device {name!r} is not supported; give auto, cpu or cuda")
+    if device.type == "cuda":
+        if not torch.cuda.is_available():
+            raise ConfigError("model.device is cuda, but PyTorch sees no CUDA device; give cpu")
+        device = torch.device("cuda", device.index or 0)
+    return device
+
+
+def _dtype(precision: str, device: torch.device) -> torch.dtype:
+    import torch
+
+    by_name = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+    on_device = torch.float32 if device.type == "cpu" else torch.bfloat16
+    return by_name.get(precision, on_device)
+
+
+def _inspect(folder: str, name: str) -> tuple[Any, Any]:
+    """Config and tokenizer of a model, checked against each other."""
+    from transformers import AutoConfig, AutoTokenizer
+    from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING
+
+    with _Quiet():
+        try:
+            config = AutoConfig.from_pretrained(folder)
+        except (OSError, ValueError) as error:
+            raise ModelError(f"cannot read the model {name!r}: {_first_line(error)}") from error
+        if type(config) not in MODEL_FOR_CAUSAL_LM_MAPPING:
+            raise ModelError(f"{name} is a {config.model_type!r} model, no causal language model")
+        try:
+            tokenizer = AutoTokenizer.from_pretrained(folder)
+        except (OSError, ValueError, TypeError, ImportError) as error:
+            raise ModelError(
+                f"cannot read the tokenizer of {name}: {_first_line(error)}"
+            ) from error
+    vocabulary = config.get_text_config().vocab_size
+    if len(tokenizer) > vocabulary:
+        raise ModelError(
+            f"{name}: the tokenizer knows {len(tokenizer)} tokens, the model {vocabulary}; "
+            "they do not belong together"
+        )
+    return config, tokenizer
+
+
+def _checkpoint_gradients(model: Any) -> None:
+    import torch
+
+    model.gradient_checkpointing_enable({"use_reentrant": False})
+    model.enable_input_require_grads()
+    # transformers recomputes in training mode only; dropout stays off by its rate.
+    model.train()
+    for module in model.modules():
+        if isinstance(module, torch.nn.Dropout):
+            module.p = 0.0
+        if hasattr(module, "attention_dropout"):
+            module.attention_dropout = 0.0
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().split("\n")[0]
+
+
+class _Quiet:
+    """Silence progress bars and advice of transformers while it loads."""
+
+    def __enter__(self) -> None:
+        from transformers.utils import logging
+
+        self._level = logging.get_verbosity()
+        self._bars = logging.is_progress_bar_enabled()
+        logging.set_verbosity_error()
+        logging.disable_progress_bar()
+
+    def __exit__(self, *_: object) -> None:
+        from transformers.utils import logging
+
+        logging.set_verbosity(self._level)
+        if self._bars:
+            logging.enable_progress_bar()

@@ -1,0 +1,48 @@
+"""Policies by name, as people give them to `bench` and others."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from turnhalle.envs.registry import EnvFactory
+
+from .engines.base import Sampling
+from .policy import Policy
+from .scripted import SCRIPTED, scripted_policy
+from .store import FILE, RunStore
+
+
+def open_policy(name: str, factory: EnvFactory, sampling: Sampling) -> Policy:
+    """Open a policy: "oracle", "random", "null", a run's folder, or a model.
+
+    Args:
+        name: A run's folder stands for the model it trained with the adapter it came to.
+        factory: The environment that scripted policies are for.
+        sampling: How a language model samples.
+
+    Raises:
+        ModelError: No such model, or an unfinished run.
+        ConfigError: A package is missing, or the environment has no oracle.
+    """
+    if name in SCRIPTED:
+        return scripted_policy(name, factory)
+    from .chat import Chat, ChatOptions
+    from .models import ModelOptions, load_model, read_settings, require_packages
+
+    options, chat_options, adapter = ModelOptions(name=name), ChatOptions(), None
+    if (Path(name) / FILE).is_file():
+        store = RunStore(Path(name), read_only=True)
+        saved = store.get("options")
+        store.close()
+        options = ModelOptions.model_validate(saved["model"])
+        chat_options = ChatOptions.model_validate(saved["chat"])
+        adapter = Path(name) / "adapter"
+    require_packages(options.precision)
+    lm = load_model(options, adapter=adapter)
+    from .engines.local import TransformersEngine
+    from .llm import LLMPolicy
+    from .process import tune_process
+
+    tune_process(lm.num_parameters)
+    chat = Chat(lm.tokenizer, chat_options.over(read_settings(options.name)), options.name)
+    return LLMPolicy(name, TransformersEngine(lm), chat, sampling)

@@ -1,0 +1,91 @@
+"""Policies without a model: the oracle, and the ones that an honest environment does not reward."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from turnhalle.envs.core import Message
+from turnhalle.envs.env import TextEnv
+from turnhalle.envs.errors import ConfigError, unknown_name
+from turnhalle.envs.registry import EnvFactory
+from turnhalle.envs.seeding import derive_rng
+
+from .policy import Decision, Opening
+
+Act = Callable[[TextEnv, random.Random], str]
+
+_POOL_TASKS = 32
+_POOL_SIZE = 512
+
+
+@dataclass
+class ScriptedPolicy:
+    """Plays what a function says, with a random generator of its own for each episode."""
+
+    name: str
+    act: Act
+    _episodes: dict[int, tuple[TextEnv, random.Random]] = field(default_factory=dict)
+    _ready: list[int] = field(default_factory=list)
+
+    def begin(self, opening: Opening) -> None:
+        """Start an episode."""
+        rng = derive_rng(self.name, opening.seed)
+        self._episodes[opening.episode] = (opening.env, rng)
+        self._ready.append(opening.episode)
+
+    def poll(self) -> list[Decision]:
+        """Decide at once for every episode that waits."""
+        ready, self._ready = self._ready, []
+        return [Decision(episode, self.act(*self._episodes[episode])) for episode in ready]
+
+    def observe(self, episode: int, messages: list[Message]) -> None:
+        """Ready for the next turn."""
+        self._ready.append(episode)
+
+    def end(self, episode: int) -> None:
+        """Forget the episode."""
+        del self._episodes[episode]
+
+
+def oracle_actions(factory: EnvFactory) -> list[str]:
+    """What the oracle does in a few training tasks: plausible actions for a random policy.
+
+    Raises:
+        ConfigError: The environment has no oracle.
+    """
+    env = factory()
+    if not env.has_oracle:
+        raise ConfigError(
+            f"{factory.id} has no oracle; write `def oracle(self)` that returns the right action"
+        )
+    actions: list[str] = []
+    for index in range(_POOL_TASKS):
+        env.reset(options={"task": index})
+        while not env.is_over and len(actions) < _POOL_SIZE:
+            actions.append(env.oracle())
+            env.step(actions[-1])
+    return actions
+
+
+def scripted_policy(name: str, factory: EnvFactory) -> ScriptedPolicy:
+    """A policy by name: "oracle", "random" or "null".
+
+    Raises:
+        UnknownNameError: No such policy.
+        ConfigError: The environment has no oracle.
+    """
+    if name == "null":
+        return ScriptedPolicy(name, lambda env, rng: "")
+    if name not in SCRIPTED:
+        raise unknown_name("scripted policy", name, SCRIPTED)
+    # Asking for the actions first also refuses environments without an oracle.
+    pool = oracle_actions(factory)
+    if name == "oracle":
+        return ScriptedPolicy(name, lambda env, rng: env.oracle())
+    return ScriptedPolicy(name, lambda env, rng: rng.choice(pool))
+
+
+SCRIPTED = ("null", "oracle", "random")
+"""oracle knows the instance; random plays what the oracle played elsewhere; null says nothing."""

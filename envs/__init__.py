@@ -1,0 +1,1 @@
+"""Worlds: the environment contract, the registry, and the built-in families."""

@@ -1,0 +1,17 @@
+"""The environments that Turnhalle brings along, registered by name; their code loads on use."""
+
+from __future__ import annotations
+
+from .registry import register
+
+BUILTIN = {
+    "turnhalle/Math-v0": "turnhalle.envs.math.env:Math",
+    "turnhalle/Pacman-v0": "turnhalle.envs.pacman.env:Pacman",
+    "turnhalle/Tools-v0": "turnhalle.envs.tools.shop:Shop",
+}
+
+
+def register_builtin() -> None:
+    """Register all of them; called on `import turnhalle`."""
+    for id, entry_point in BUILTIN.items():
+        register(id, entry_point)

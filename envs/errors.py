@@ -1,0 +1,78 @@
+"""The errors of Turnhalle: one root, and a subclass for each boundary a failure can cross.
+
+Every subclass also inherits the built-in that a caller would catch anyway, so `except ValueError`
+around a wrong argument works without knowing this module.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+from gymnasium.error import ResetNeeded
+
+
+class TurnhalleError(Exception):
+    """Root of every error that Turnhalle raises on purpose."""
+
+    boundary = "turnhalle"
+
+
+class ConfigError(TurnhalleError, ValueError):
+    """An option, recipe or combination of options that cannot work."""
+
+    boundary = "config"
+
+
+class UnknownNameError(ConfigError, LookupError):
+    """A name (environment, recipe, policy, key) that nothing answers to."""
+
+
+class TaskError(TurnhalleError, ValueError):
+    """A task that cannot be drawn: unknown split, family too small, instance that is no JSON."""
+
+    boundary = "task"
+
+
+class EnvError(TurnhalleError, RuntimeError):
+    """A bug in an environment; names the task so that it can be replayed."""
+
+    boundary = "environment"
+
+
+class EpisodeOverError(TurnhalleError, ResetNeeded):
+    """`step` was called before `reset` or after the end of the episode."""
+
+    boundary = "environment"
+
+
+class ModelError(TurnhalleError, ValueError):
+    """A model, tokenizer or chat template that cannot be used as asked."""
+
+    boundary = "model"
+
+
+class EngineError(TurnhalleError, RuntimeError):
+    """An engine that failed, or whose log-probs are not those of the trainer."""
+
+    boundary = "engine"
+
+
+class StoreError(TurnhalleError, OSError):
+    """A run folder that cannot be created, opened or resumed."""
+
+    boundary = "store"
+
+
+def unknown_name(kind: str, given: str, allowed: Iterable[str], hint: str = "") -> UnknownNameError:
+    """Build the error for an unknown name: what was given, what exists, the closest match."""
+    names = sorted(allowed)
+    close = get_close_matches(given.lower(), [name.lower() for name in names], n=1, cutoff=0.5)
+    suggestion = next((name for name in names if close and name.lower() == close[0]), None)
+    message = f"unknown {kind} {given!r}"
+    if suggestion:
+        message += f"; did you mean {suggestion!r}?"
+    message += f" Known: {', '.join(names) or 'none'}."
+    if hint:
+        message += f" {hint}"
+    return UnknownNameError(message)

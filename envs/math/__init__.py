@@ -1,0 +1,1 @@
+"""Math: questions with exactly graded answers."""

@@ -1,0 +1,1 @@
+"""Pac-Man in small mazes."""

@@ -1,0 +1,224 @@
+"""Names of environments: our own registry on top of Gymnasium's.
+
+An environment answers to its id (`turnhalle/Tools-v0`), to its short name (`tools`, the newest
+version), to `module:Class` and to `path/to/file.py:Class`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import importlib.metadata
+import importlib.util
+import re
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import gymnasium
+from gymnasium.envs.registration import EnvSpec
+
+from .env import TextEnv
+from .errors import ConfigError, TurnhalleError, UnknownNameError, unknown_name
+
+ENTRY_POINTS = "turnhalle.envs"
+_ID = re.compile(r"^(?:(?P<space>[\w:.-]+)/)?(?P<name>[\w:.-]+?)(?:-v(?P<version>\d+))?$")
+_registered: dict[str, EnvSpec] = {}
+_entry_points_loaded = False
+
+
+@dataclass(frozen=True, slots=True)
+class EnvFactory:
+    """Builds environments of one kind, without wrappers: what rollouts use."""
+
+    cls: type[TextEnv]
+    spec: EnvSpec | None = None
+    kwargs: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def id(self) -> str:
+        """The id of the environments that come out."""
+        return self.spec.id if self.spec else f"{self.cls.__module__}:{self.cls.__qualname__}"
+
+    def __call__(self, render_mode: str | None = None) -> TextEnv:
+        """A new environment.
+
+        Raises:
+            ConfigError: The environment takes no such option.
+        """
+        kwargs = self.kwargs if render_mode is None else {**self.kwargs, "render_mode": render_mode}
+        try:
+            env = self.cls(**kwargs)
+        except TypeError as error:
+            raise ConfigError(f"{self.id} cannot be built with {kwargs}: {error}") from error
+        env.spec = self.spec
+        return env
+
+
+def register(id: str, entry_point: type[TextEnv] | str, **kwargs: Any) -> None:
+    """Register an environment under `namespace/Name-v0`.
+
+    Args:
+        id: The id; `gymnasium.make(id)` and `turnhalle.make(id)` find it afterwards.
+        entry_point: The class, or `module:Class`, imported when the first one is made.
+        kwargs: Arguments of the class's `__init__`.
+
+    Raises:
+        ConfigError: The id has no name, or belongs to another environment.
+    """
+    match = _ID.match(id)
+    if match is None or match["version"] is None:
+        raise ConfigError(f"an environment id reads namespace/Name-v0, got {id!r}")
+    old = _registered.get(id)
+    if old is not None and (_name(old.entry_point), old.kwargs) != (_name(entry_point), kwargs):
+        raise ConfigError(
+            f"{id} is registered already, as {_name(old.entry_point)}; take the next version"
+        )
+    if old is None:
+        # A class is called like any other creator.
+        creator: Any = entry_point
+        gymnasium.register(id, creator, kwargs=kwargs)
+        _registered[id] = gymnasium.spec(id)
+
+
+def registered() -> dict[str, EnvSpec]:
+    """All registered text environments by id, those of installed plug-ins included."""
+    global _entry_points_loaded
+    if not _entry_points_loaded:
+        _entry_points_loaded = True
+        for entry in importlib.metadata.entry_points(group=ENTRY_POINTS):
+            loaded = entry.load()
+            if not isinstance(loaded, ModuleType):
+                loaded()
+    return dict(sorted(_registered.items()))
+
+
+def resolve(name: str, **kwargs: Any) -> EnvFactory:
+    """Find an environment by id, short name, `module:Class` or `file.py:Class`.
+
+    Raises:
+        UnknownNameError: Nothing answers to the name; says what does.
+    """
+    if ":" in name:
+        module_name, _, rest = name.rpartition(":")
+        module = _import(module_name)
+        if "/" not in rest:
+            found = getattr(module, rest, None)
+            if not (isinstance(found, type) and issubclass(found, TextEnv)):
+                classes = [k for k, v in vars(module).items() if _is_own_env(v, module)]
+                raise unknown_name("environment class", rest, classes, f"Looked in {module_name}.")
+            return EnvFactory(found, _spec_of(found), kwargs)
+        name = rest
+    spec = _find(name)
+    return EnvFactory(_load(spec), spec, {**spec.kwargs, **kwargs})
+
+
+def make(name: str, *, render_mode: str | None = None, **kwargs: Any) -> TextEnv:
+    """Make an environment by any of its names, bare: without Gymnasium's wrappers.
+
+    Raises:
+        UnknownNameError: Nothing answers to the name.
+        ConfigError: The environment takes no such option.
+    """
+    return resolve(name, **kwargs)(render_mode)
+
+
+def _find(name: str) -> EnvSpec:
+    specs = registered()
+    if name in specs:
+        return specs[name]
+    by_version: dict[int, list[EnvSpec]] = {}
+    wanted = _ID.match(name)
+    for id, spec in specs.items():
+        match = _ID.match(id)
+        if wanted and match and _matches(wanted, match):
+            by_version.setdefault(int(match["version"]), []).append(spec)
+    if not by_version:
+        known = [*specs, *(_short(id) for id in specs if id.startswith("turnhalle/"))]
+        hint = "Your own: `module:Class` or `path/to/file.py:Class`."
+        raise unknown_name("environment", name, known, hint)
+    newest = by_version[max(by_version)]
+    if len(newest) > 1:
+        raise UnknownNameError(
+            f"{name!r} could be {' or '.join(spec.id for spec in newest)}; give the whole id"
+        )
+    return newest[0]
+
+
+def _matches(wanted: re.Match[str], have: re.Match[str]) -> bool:
+    return (
+        wanted["name"].lower() == have["name"].lower()
+        and wanted["space"] in (None, have["space"])
+        and wanted["version"] in (None, have["version"])
+    )
+
+
+def _short(id: str) -> str:
+    match = _ID.match(id)
+    return match["name"].lower() if match else id
+
+
+def _load(spec: EnvSpec) -> type[TextEnv]:
+    found = spec.entry_point
+    if isinstance(found, str):
+        module, _, attribute = found.partition(":")
+        found = getattr(importlib.import_module(module), attribute)
+    if not (isinstance(found, type) and issubclass(found, TextEnv)):
+        raise ConfigError(f"{spec.id}: {_name(found)} is no TextEnv")
+    return found
+
+
+def _import(name: str) -> ModuleType:
+    """Import a module by name, or a file by path (once)."""
+    if not name.endswith(".py"):
+        try:
+            return importlib.import_module(name)
+        except ModuleNotFoundError as error:
+            if error.name != name.partition(".")[0] and error.name != name:
+                raise
+            hint = "Give a module that can be imported from here, or a path that ends in .py."
+            raise UnknownNameError(f"no module named {name!r}. {hint}") from error
+    path = Path(name).resolve()
+    if not path.is_file():
+        raise UnknownNameError(f"no file {name!r} (looked for {path})")
+    # The name depends on the path alone, so a task's `module:Class` id is stable between runs.
+    digest = hashlib.blake2b(str(path).encode(), digest_size=4).hexdigest()
+    module_name = f"turnhalle_file_{path.stem}_{digest}"
+    if module_name in sys.modules:
+        return sys.modules[module_name]
+    found = importlib.util.spec_from_file_location(module_name, path)
+    if found is None or found.loader is None:
+        raise ConfigError(f"{path} cannot be imported as a Python file")
+    module = importlib.util.module_from_spec(found)
+    sys.modules[module_name] = module
+    try:
+        found.loader.exec_module(module)
+    except TurnhalleError:
+        del sys.modules[module_name]
+        raise
+    except Exception as error:
+        del sys.modules[module_name]
+        raise ConfigError(f"{path} failed on import: {type(error).__name__}: {error}") from error
+    return module
+
+
+def _spec_of(cls: type[TextEnv]) -> EnvSpec | None:
+    """The registered spec of a class, so that `file.py:Guess` and `me/Guess-v0` are one."""
+    wanted: Any = cls
+    specs = [s for s in _registered.values() if s.entry_point is wanted and not s.kwargs]
+    return specs[-1] if specs else None
+
+
+def _is_own_env(value: Any, module: ModuleType) -> bool:
+    is_env = isinstance(value, type) and issubclass(value, TextEnv)
+    return is_env and value.__module__ == module.__name__
+
+
+def _name(entry_point: Any) -> str:
+    """`file:Class`, the same however the file was imported, or the entry point as written."""
+    if not isinstance(entry_point, type):
+        return str(entry_point)
+    file = getattr(sys.modules.get(entry_point.__module__), "__file__", entry_point.__module__)
+    return f"{file}:{entry_point.__qualname__}"

@@ -1,0 +1,117 @@
+"""Tasks, and splits that cannot meet.
+
+An instance belongs to the split that the hash of its content says, so `train`, `eval` and `test`
+are disjoint whatever the seeds are, in every environment and version that draws such instances.
+Drawing goes on until the split matches.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import random
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from .errors import TaskError, unknown_name
+from .seeding import derive_rng
+
+Instance = dict[str, Any]
+Draw = Callable[[random.Random, int], Instance]
+
+SPLITS = {"train": 0.8, "eval": 0.1, "test": 0.1}
+"""Share of the instances by split."""
+
+MIN_INSTANCES = 30
+"""A family with fewer different instances has no honest held-out split: three would be left."""
+
+_VARIETY_DRAWS = 200
+_MAX_DRAWS = 2000
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """One task of an environment; never shown to a policy, and enough to replay an episode."""
+
+    env: str
+    """Id of the environment, or `module:Class`."""
+    split: str
+    index: int
+    difficulty: int
+    instance: Instance
+    """What `draw` returned; JSON."""
+    noise: int = 0
+    """Which draw of the transition noise; the rollouts of a group share it."""
+
+    def to_json(self) -> dict[str, Any]:
+        """The task as a JSON object."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> Task:
+        """Inverse of `to_json`."""
+        return cls(**data)
+
+
+def canonical(instance: Instance) -> str:
+    """The one JSON text of an instance: sorted keys, no spaces, no NaN.
+
+    Raises:
+        TaskError: The instance is not plain JSON.
+    """
+    try:
+        return json.dumps(instance, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    except (TypeError, ValueError) as error:
+        raise TaskError(
+            f"`draw` must return a dict of plain JSON values, got {instance!r}: {error}"
+        ) from error
+
+
+def split_of(instance: Instance) -> str:
+    """The split that the instance's content belongs to."""
+    digest = hashlib.blake2b(canonical(instance).encode(), digest_size=8).digest()
+    position = int.from_bytes(digest, "big") / 2**64
+    for split, share in SPLITS.items():
+        if position < share:
+            return split
+        position -= share
+    return "test"
+
+
+def draw_task(env: str, draw: Draw, split: str, index: int, difficulty: int, noise: int) -> Task:
+    """Draw task number `index` of a split: the same arguments give the same task everywhere.
+
+    Raises:
+        UnknownNameError: No such split.
+        TaskError: No draw fell into the split.
+    """
+    if split not in SPLITS:
+        raise unknown_name("split", split, SPLITS)
+    for attempt in range(_MAX_DRAWS):
+        instance = draw(derive_rng(env, split, index, difficulty, attempt), difficulty)
+        if split_of(instance) == split:
+            return Task(env, split, index, difficulty, instance, noise)
+    raise TaskError(
+        f"{env} at difficulty {difficulty}: {_MAX_DRAWS} draws gave no instance of split "
+        f"{split!r}; the family is too small to be split. Raise the difficulty or widen `draw`."
+    )
+
+
+def require_variety(env: str, draw: Draw, difficulty: int) -> None:
+    """Refuse a family that is too small for held-out splits.
+
+    Raises:
+        TaskError: Fewer than `MIN_INSTANCES` different instances in 200 draws.
+    """
+    rng = derive_rng(env, "variety", difficulty)
+    seen: set[str] = set()
+    for _ in range(_VARIETY_DRAWS):
+        seen.add(canonical(draw(rng, difficulty)))
+        if len(seen) >= MIN_INSTANCES:
+            return
+    raise TaskError(
+        f"{env} at difficulty {difficulty} has only {len(seen)} different tasks in "
+        f"{_VARIETY_DRAWS} draws; held-out splits need at least {MIN_INSTANCES}. "
+        "Raise the difficulty (class attribute `difficulty`, or `--difficulty`) or widen `draw`."
+    )

@@ -1,0 +1,1 @@
+"""Tool use: formats of calls, environments that are acted on through tools."""

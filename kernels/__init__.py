@@ -1,0 +1,1 @@
+"""Arithmetic: one op a file."""

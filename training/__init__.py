@@ -1,0 +1,1 @@
+"""Learning: credit, losses, batches, priming, the training loop."""

@@ -1,0 +1,94 @@
+"""Checkpoints: adapter, optimizer and position; written whole or not at all.
+
+A checkpoint is a folder of safetensors and JSON, written under a temporary name and renamed. All
+random streams of a run are derived by hash from its seed and the step, so none has to be saved.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+
+from turnhalle.agents import adapters
+from turnhalle.envs.errors import StoreError
+
+from .learner import Learner
+
+_STATE = "state.json"
+_OPTIMIZER = "optimizer.safetensors"
+_FORMAT = 1
+
+
+def save_checkpoint(folder: Path, step: int, learner: Learner, keep: int) -> Path:
+    """Write `folder/step-N` unless it is there, and drop all but the newest `keep`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    final = folder / f"step-{step:06d}"
+    if (final / _STATE).is_file():
+        return final
+    temporary = folder / f".{final.name}.partial"
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir()
+    adapters.save(learner.lm, temporary)
+    save_file(_optimizer_state(learner), temporary / _OPTIMIZER)
+    state = {"format": _FORMAT, "step": step}
+    (temporary / _STATE).write_text(json.dumps(state), encoding="utf-8")
+    for path in [*temporary.iterdir(), temporary]:
+        _sync(path)
+    shutil.rmtree(final, ignore_errors=True)
+    temporary.rename(final)
+    _sync(folder)
+    for old in list_checkpoints(folder)[:-keep]:
+        shutil.rmtree(old)
+    return final
+
+
+def list_checkpoints(folder: Path) -> list[Path]:
+    """Complete checkpoints, oldest first."""
+    return sorted(path for path in folder.glob("step-*") if (path / _STATE).is_file())
+
+
+def checkpoint_step(checkpoint: Path) -> int:
+    """The step after which a checkpoint was written.
+
+    Raises:
+        StoreError: It was written by another version.
+    """
+    state = json.loads((checkpoint / _STATE).read_text(encoding="utf-8"))
+    if state["format"] != _FORMAT:
+        raise StoreError(f"{checkpoint} has format {state['format']}, this reads {_FORMAT}")
+    return int(state["step"])
+
+
+def load_optimizer(checkpoint: Path, learner: Learner) -> None:
+    """Restore the optimizer; the adapter is loaded with the model."""
+    saved = load_file(checkpoint / _OPTIMIZER, device=str(learner.lm.device))
+    for name, parameter in learner.lm.trainable().items():
+        state = {
+            key: saved[f"{name}/{key}"]
+            for key in ("step", "exp_avg", "exp_avg_sq")
+            if f"{name}/{key}" in saved
+        }
+        if state:
+            # Adam keeps its step count on the CPU.
+            learner.optimizer.state[parameter] = state | {"step": state["step"].cpu()}
+
+
+def _optimizer_state(learner: Learner) -> dict[str, torch.Tensor]:
+    return {
+        f"{name}/{key}": value.contiguous()
+        for name, parameter in learner.lm.trainable().items()
+        for key, value in learner.optimizer.state.get(parameter, {}).items()
+    }
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

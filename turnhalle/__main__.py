@@ -1,0 +1,6 @@
+"""`python -m turnhalle`."""
+
+from turnhalle.cli import main
+
+if __name__ == "__main__":
+    main()

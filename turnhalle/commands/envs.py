@@ -1,0 +1,30 @@
+"""`turnhalle envs`."""
+
+from __future__ import annotations
+
+from rich.console import Console
+from rich.table import Table
+
+
+def envs() -> None:
+    """List the registered environments.
+
+    Example: `turnhalle envs`. Your own need no registration: commands take `file.py:Class` too.
+    """
+    from turnhalle.envs.registry import registered, resolve
+
+    table = Table()
+    table.add_column("id", no_wrap=True)
+    for title in ("turns", "tools", "difficulty", "oracle", "what"):
+        table.add_column(title)
+    for id in registered():
+        env = resolve(id)()
+        table.add_row(
+            id,
+            str(env.max_turns),
+            ", ".join(tool.name for tool in env.tools()) or "-",
+            str(env.difficulty),
+            "yes" if env.has_oracle else "no",
+            (type(env).__doc__ or "").partition("\n")[0],
+        )
+    Console().print(table)

@@ -1,0 +1,39 @@
+"""Command-line options that several commands share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+EnvName = Annotated[
+    str, typer.Option("--env", help="Id, short name, `module:Class` or `file.py:Class`.")
+]
+MaybeEnvName = Annotated[
+    str | None, typer.Option("--env", help="Id, short name, `module:Class` or `file.py:Class`.")
+]
+MaybeModel = Annotated[
+    str | None, typer.Option("--model", help="Model folder, Hugging Face name, or `tiny`.")
+]
+Sets = Annotated[
+    list[str] | None,
+    typer.Option("--set", help="Any key of the configuration: `--set learn.learning_rate=1e-3`."),
+]
+Out = Annotated[Path | None, typer.Option("--out", help="Folder to write; must not exist.")]
+Seed = Annotated[int | None, typer.Option("--seed", help="Seed of everything random.")]
+Difficulty = Annotated[int | None, typer.Option("--difficulty", help="The environment's, from 1.")]
+
+
+def next_folder(parent: Path, name: str) -> Path:
+    """The first of parent/name-1, parent/name-2, ... that does not exist."""
+    number = 1
+    while (parent / f"{name}-{number}").exists():
+        number += 1
+    return parent / f"{name}-{number}"
+
+
+def short_name(env: str) -> str:
+    """An environment's name as part of a folder's: `turnhalle/Tools-v0` is tools."""
+    name = env.rpartition(":")[2].rpartition("/")[2]
+    return name.split("-v")[0].lower()

@@ -1,0 +1,68 @@
+"""`turnhalle prime`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from turnhalle.commands.options import (
+    MaybeEnvName,
+    MaybeModel,
+    Out,
+    Seed,
+    Sets,
+    next_folder,
+    short_name,
+)
+
+
+def prime(
+    recipe: Annotated[str | None, typer.Argument(help="TOML file or name of a recipe.")] = None,
+    env: MaybeEnvName = None,
+    model: MaybeModel = None,
+    mistakes: Annotated[
+        float | None, typer.Option(help="How often demonstrators err, 0 to 1.", min=0, max=1)
+    ] = None,
+    seed: Seed = None,
+    set: Sets = None,
+    out: Out = None,
+) -> None:
+    """Let a policy imitate the oracle of an environment, until it succeeds sometimes.
+
+    Any environment with an oracle will do, your own too. Writes a model folder that
+    `turnhalle train --model` takes. Priming ends once success at temperature 1 reaches `stop_at`
+    (30 %): enough to learn from, and room to improve.
+
+    Examples: `turnhalle prime --env guess.py:Guess --out primed`; `turnhalle prime tiny`.
+    """
+    from turnhalle.agents.models import require_packages
+
+    require_packages("nf4")
+    from turnhalle.commands.display import prime_display
+    from turnhalle.config import load_options
+    from turnhalle.envs.errors import ConfigError
+    from turnhalle.training.prime import PrimeOptions
+    from turnhalle.training.prime import prime as run
+
+    if (env is None) == (recipe is None):
+        raise ConfigError("give an environment (--env) or a recipe, and not both")
+    overrides: dict[str, Any] = {"model.name": model, "seed": seed}
+    if env is not None:
+        demo = {"env": {"id": env}} | ({} if mistakes is None else {"mistakes": mistakes})
+        overrides["demos"] = [demo]
+    options = load_options(PrimeOptions, recipe, overrides, set or ())
+    folder = out or next_folder(Path("models"), short_name(env or recipe or "primed"))
+    console = Console()
+    with prime_display(console) as listener:
+        result = run(options, folder, listener)
+    for id, evaluation in result.evaluations.items():
+        console.print(f"{id}: held-out success {evaluation.success.percent()}", highlight=False)
+    name = env or options.demos[0].env.id
+    console.print(
+        f"model  {folder}\nnext   turnhalle train --env {name} --model {folder}",
+        highlight=False,
+        soft_wrap=True,
+    )

@@ -1,0 +1,97 @@
+"""`turnhalle runs`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+if TYPE_CHECKING:
+    from turnhalle.agents.store import RunStore
+
+
+def runs(
+    folder: Annotated[Path | None, typer.Argument(help="A run; all in ./runs by default.")] = None,
+    episode: Annotated[int | None, typer.Option(help="Show this episode.")] = None,
+    step: Annotated[int | None, typer.Option(help="List the episodes of this step.")] = None,
+) -> None:
+    """Look at runs, their evaluations, and their episodes.
+
+    Examples: `turnhalle runs`; `turnhalle runs runs/tools-1 --step 40`;
+    `turnhalle runs runs/tools-1 --episode 17`.
+    """
+    from turnhalle.agents.store import FILE, RunStore
+    from turnhalle.commands.summary import print_transcript
+
+    console = Console()
+    if folder is None:
+        found = sorted(path.parent for path in Path("runs").glob(f"*/{FILE}"))
+        _list_runs(console, found)
+        return
+    store = RunStore(folder, read_only=True)
+    if episode is not None:
+        print_transcript(console, store.episode(episode))
+    elif step is not None:
+        _list_episodes(console, store, step)
+    else:
+        _list_evaluations(console, store, folder)
+    store.close()
+
+
+def _list_runs(console: Console, folders: list[Path]) -> None:
+    from turnhalle.agents.store import RunStore
+
+    if not folders:
+        console.print("no runs in ./runs yet; make one with: turnhalle train")
+        return
+    table = Table()
+    for title in ("run", "environment", "model", "steps", "held-out success"):
+        table.add_column(title)
+    for folder in folders:
+        store = RunStore(folder, read_only=True)
+        options = store.get("options")
+        curve = [f"{value:.0%}" for _, value in store.metrics("eval/success")]
+        done = store.metrics("success")[-1:]
+        steps = f"{done[0][0] if done else 0} of {options['steps']}"
+        table.add_row(
+            str(folder), options["env"]["id"], options["model"]["name"], steps, " > ".join(curve)
+        )
+        store.close()
+    console.print(table)
+
+
+def _list_evaluations(console: Console, store: RunStore, folder: Path) -> None:
+    from turnhalle.agents.evaluate import Evaluation
+
+    options = store.get("options")
+    table = Table(title=f"{folder}: {options['env']['id']} with {options['model']['name']}")
+    for title in ("step", "held-out success [95 %]", "return", "turns", "episodes"):
+        table.add_column(title)
+    for step in store.evaluated_steps():
+        ids = store.episode_ids("eval", step)
+        done = Evaluation("policy", [store.episode(id) for id in ids])
+        table.add_row(
+            str(step), done.success.percent(), f"{done.mean_return:.2f}", f"{done.mean_turns:.1f}",
+            f"{ids[0]} to {ids[-1]}",
+        )  # fmt: skip
+    console.print(table)
+    for step, kind, text in store.events():
+        console.print(f"step {step}: {kind}: {text}", highlight=False, markup=False)
+
+
+def _list_episodes(console: Console, store: RunStore, step: int) -> None:
+    table = Table(title=f"step {step}")
+    for title in ("episode", "phase", "task", "sample", "outcome", "return", "turns"):
+        table.add_column(title)
+    for phase in ("train", "eval"):
+        for id in store.episode_ids(phase, step):
+            played = store.episode(id)
+            outcome = "solved" if played.success else str(played.stop)
+            table.add_row(
+                str(id), phase, str(played.task.index), str(played.sample), outcome,
+                f"{played.episode_return:.2f}", str(len(played.turns)),
+            )  # fmt: skip
+    console.print(table)

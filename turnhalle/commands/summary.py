@@ -1,0 +1,52 @@
+"""What a run prints in the end."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from turnhalle.agents.core import Trajectory
+from turnhalle.training.options import TrainOptions
+from turnhalle.training.report import improved_episode
+from turnhalle.training.trainer import RunResult
+
+
+def print_summary(console: Console, options: TrainOptions, result: RunResult, report: Path) -> None:
+    """Before and after with intervals, where things are, and an episode that got better."""
+    before, after = result.before, result.after
+    table = Table(title=f"{options.env.id}: the same {len(before.trajectories)} held-out tasks")
+    for title in ("", "success [95 %]", "return", "turns"):
+        table.add_column(title)
+    for name, done in (("before", before), ("after", after)):
+        table.add_row(
+            name, done.success.percent(), f"{done.mean_return:.2f}", f"{done.mean_turns:.1f}"
+        )
+    console.print()
+    console.print(table)
+    console.print(f"gain: {after.gain_over(before).points()} (paired)", highlight=False)
+    episode = improved_episode(before.trajectories, after.trajectories)
+    if episode is not None:
+        console.print("\n[bold]A task that was failed before:[/]")
+        print_transcript(console, episode[0])
+        console.print("\n[bold]The same task now:[/]")
+        print_transcript(console, episode[1])
+    console.print(
+        f"\nadapter  {result.adapter}\nreport   {report}\n"
+        f"episodes turnhalle runs {result.folder}\n"
+        f"again    turnhalle bench --env {options.env.id} --policy {result.folder} "
+        f"--policy {options.model.name}",
+        highlight=False,
+        soft_wrap=True,
+    )
+
+
+def print_transcript(console: Console, played: Trajectory) -> None:
+    """An episode, turn by turn; what the policy said is marked with >."""
+    for turn in played.turns:
+        console.print(turn.observation, style="dim", markup=False, highlight=False)
+        console.print(f"> {turn.action}", style="cyan", markup=False, highlight=False)
+    outcome = "solved" if played.success else f"failed ({played.stop})"
+    console.print(played.final_observation, style="dim", markup=False, highlight=False)
+    console.print(f"{outcome}, return {played.episode_return:.2f}", highlight=False)

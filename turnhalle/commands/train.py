@@ -1,0 +1,84 @@
+"""`turnhalle train`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from turnhalle.commands.options import (
+    Difficulty,
+    MaybeEnvName,
+    MaybeModel,
+    Out,
+    Seed,
+    Sets,
+    next_folder,
+    short_name,
+)
+
+
+def train(
+    recipe: Annotated[
+        str | None, typer.Argument(help="TOML file or name of a recipe; `quickstart` by default.")
+    ] = None,
+    env: MaybeEnvName = None,
+    model: MaybeModel = None,
+    steps: Annotated[int | None, typer.Option(help="Optimizer steps.", min=1)] = None,
+    seed: Seed = None,
+    difficulty: Difficulty = None,
+    set: Sets = None,
+    out: Out = None,
+    resume: Annotated[
+        Path | None, typer.Option(help="Go on with an interrupted run in this folder.")
+    ] = None,
+) -> None:
+    """Train a policy in an environment by multi-turn GRPO.
+
+    Ends with success before and after on the same held-out tasks, the adapter's folder, an episode
+    that got better, and `report.html`. Ctrl-C writes a checkpoint and says how to go on.
+
+    Examples: `turnhalle train`; `turnhalle train --env math --seed 1`;
+    `turnhalle train --env guess.py:Guess --model primed --set rollout.group_size=16`;
+    `turnhalle train --resume runs/tools-1`.
+    """
+    from turnhalle.agents.models import require_packages
+
+    require_packages()
+    from turnhalle.agents.store import RunStore
+    from turnhalle.commands.display import train_display
+    from turnhalle.commands.summary import print_summary
+    from turnhalle.config import load_options
+    from turnhalle.envs.errors import ConfigError
+    from turnhalle.training.options import TrainOptions
+    from turnhalle.training.report import write_report
+    from turnhalle.training.trainer import Trainer
+
+    if resume is not None:
+        given = (recipe, env, model, seed, difficulty, out)
+        if any(value is not None for value in given) or set:
+            raise ConfigError("a resumed run keeps its options; only --steps may change")
+        store = RunStore(resume, read_only=True)
+        options = TrainOptions.model_validate(store.get("options"))
+        store.close()
+        options = options.model_copy(update={"steps": steps or options.steps})
+        folder = resume
+    else:
+        overrides = {
+            "env.id": env,
+            "model.name": model,
+            "steps": steps,
+            "seed": seed,
+            "env.difficulty": difficulty,
+        }
+        options = load_options(TrainOptions, recipe or "quickstart", overrides, set or ())
+        folder = out or next_folder(Path("runs"), short_name(options.env.id))
+    console = Console()
+    with train_display(console, options, folder) as listener:
+        trainer = Trainer(options, folder, listener, resume=resume is not None)
+        result = trainer.run()
+        trainer.close()
+    report = write_report(folder)
+    print_summary(console, options, result, report)

@@ -1,0 +1,1 @@
+"""The built-in policy; its card is README.md."""
