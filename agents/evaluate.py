@@ -56,11 +56,8 @@ def evaluate(
     *,
     split: str = "eval",
     seed: int = 0,
-    difficulty: int | None = None,
-    max_concurrent: int = 256,
     watch: Watch | None = None,
 ) -> Evaluation:
     """Play tasks 0 to `tasks` - 1 of a split, once each, with sampling seeds fixed by `seed`."""
-    jobs = [Job(split, index, 0, seed, difficulty) for index in range(tasks)]
-    played = rollout(factory, policy, jobs, max_concurrent=max_concurrent, watch=watch)
-    return Evaluation(policy.name, played)
+    jobs = [Job(split, index, 0, seed) for index in range(tasks)]
+    return Evaluation(policy.name, rollout(factory, policy, jobs, watch))

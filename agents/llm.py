@@ -32,6 +32,7 @@ class LLMPolicy:
     engine: Engine
     chat: Chat
     sampling: Sampling
+    max_concurrent: int = 256
     _conversations: dict[int, _Conversation] = field(default_factory=dict)
     _out_of_room: list[Decision] = field(default_factory=list)
 

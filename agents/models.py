@@ -24,6 +24,9 @@ SETTINGS_FILE = "turnhalle.json"
 """In a model's folder: how the model is used to be spoken to (`ChatOptions`)."""
 
 
+_TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "spiece.model")
+
+
 class ModelOptions(BaseModel):
     """Which model, and how it is held."""
 
@@ -62,6 +65,7 @@ def load_model(
     config, tokenizer = _inspect(folder, options.name)
     from .lm import LanguageModel
     from .quantize import guard_cpu, quantization
+    from .quiet import Quiet
 
     torch_dtype = _dtype(options.precision, device)
     kwargs: dict[str, Any] = {"dtype": torch_dtype, "device_map": {"": str(device)}}
@@ -69,7 +73,7 @@ def load_model(
         kwargs["quantization_config"] = quantization(config, torch_dtype, device)
     from transformers import AutoModelForCausalLM
 
-    with _Quiet():
+    with Quiet():
         model = AutoModelForCausalLM.from_pretrained(folder, config=config, **kwargs)
     model.requires_grad_(False)
     guard_cpu(model)
@@ -165,13 +169,16 @@ def _inspect(folder: str, name: str) -> tuple[Any, Any]:
     from transformers import AutoConfig, AutoTokenizer
     from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING
 
-    with _Quiet():
+    from .quiet import Quiet
+
+    with Quiet():
         try:
             config = AutoConfig.from_pretrained(folder)
         except (OSError, ValueError) as error:
             raise ModelError(f"cannot read the model {name!r}: {_first_line(error)}") from error
         if type(config) not in MODEL_FOR_CAUSAL_LM_MAPPING:
             raise ModelError(f"{name} is a {config.model_type!r} model, no causal language model")
+        _require_tokenizer(folder, name)
         try:
             tokenizer = AutoTokenizer.from_pretrained(folder)
         except (OSError, ValueError, TypeError, ImportError) as error:
@@ -185,6 +192,16 @@ def _inspect(folder: str, name: str) -> tuple[Any, Any]:
             "they do not belong together"
         )
     return config, tokenizer
+
+
+def _require_tokenizer(folder: str, name: str) -> None:
+    """A folder without tokenizer files: transformers would make an empty one up."""
+    path = Path(folder)
+    if path.is_dir() and not any((path / file).is_file() for file in _TOKENIZER_FILES):
+        raise ModelError(
+            f"cannot read the tokenizer of {name}: the folder has none of "
+            f"{', '.join(_TOKENIZER_FILES)}"
+        )
 
 
 def _checkpoint_gradients(model: Any) -> None:
@@ -203,22 +220,3 @@ def _checkpoint_gradients(model: Any) -> None:
 
 def _first_line(error: Exception) -> str:
     return str(error).strip().split("\n")[0]
-
-
-class _Quiet:
-    """Silence progress bars and advice of transformers while it loads."""
-
-    def __enter__(self) -> None:
-        from transformers.utils import logging
-
-        self._level = logging.get_verbosity()
-        self._bars = logging.is_progress_bar_enabled()
-        logging.set_verbosity_error()
-        logging.disable_progress_bar()
-
-    def __exit__(self, *_: object) -> None:
-        from transformers.utils import logging
-
-        logging.set_verbosity(self._level)
-        if self._bars:
-            logging.enable_progress_bar()

@@ -41,6 +41,8 @@ class Policy(Protocol):
     """Plays any number of episodes at once."""
 
     name: str
+    max_concurrent: int
+    """Most episodes at a time; bounds the memory of environments and engine."""
 
     def begin(self, opening: Opening) -> None:
         """An episode starts; its first decision will come out of `poll`."""

@@ -29,7 +29,6 @@ class Job:
     """Number of the rollout within its group: rollouts differ by what the policy draws."""
     seed: int = 0
     """Seed of the run."""
-    difficulty: int | None = None
 
 
 class InterruptedRunError(TurnhalleError):
@@ -41,10 +40,7 @@ class _Episode:
 
     def __init__(self, env: TextEnv, job: Job) -> None:
         self._env = env
-        options = {"split": job.split, "task": job.index}
-        if job.difficulty is not None:
-            options["difficulty"] = job.difficulty
-        self._observation, self.info = env.reset(options=options)
+        self._observation, self.info = env.reset(options={"split": job.split, "task": job.index})
         self.trajectory = Trajectory(env.task, job.sample)
 
     def play(self, decision: Decision) -> bool:
@@ -79,11 +75,9 @@ def rollout(
     factory: EnvFactory,
     policy: Policy,
     jobs: Sequence[Job],
-    *,
-    max_concurrent: int = 256,
     watch: Watch | None = None,
 ) -> list[Trajectory]:
-    """Play all jobs, at most `max_concurrent` at a time; trajectories in the order of the jobs.
+    """Play all jobs, as many at a time as the policy can; trajectories in the order of the jobs.
 
     A bug in the environment ends its episode, which is returned with its error; the rest go on.
 
@@ -91,7 +85,6 @@ def rollout(
         factory: Builds an environment for each episode.
         policy: Who plays.
         jobs: What is played.
-        max_concurrent: Bounds the memory of environments and engine.
         watch: Told how many episodes are done of how many, at every turn; True stops the rollout.
 
     Raises:
@@ -101,7 +94,7 @@ def rollout(
     live: dict[int, _Episode] = {}
     done: dict[int, Trajectory] = {}
     while waiting or live:
-        while waiting and len(live) < max_concurrent:
+        while waiting and len(live) < policy.max_concurrent:
             number, job = waiting.popleft()
             live[number] = _open(factory, policy, number, job)
         if watch is not None and watch(len(done), len(jobs)):
@@ -125,17 +118,11 @@ def rollout_groups(
     group_size: int,
     *,
     seed: int,
-    difficulty: int | None = None,
-    max_concurrent: int = 256,
     watch: Watch | None = None,
 ) -> list[Group]:
     """Play each training task `group_size` times, from the same start and with the same noise."""
-    jobs = [
-        Job("train", index, sample, seed, difficulty)
-        for index in indices
-        for sample in range(group_size)
-    ]
-    played = rollout(factory, policy, jobs, max_concurrent=max_concurrent, watch=watch)
+    jobs = [Job("train", index, sample, seed) for index in indices for sample in range(group_size)]
+    played = rollout(factory, policy, jobs, watch)
     starts = range(0, len(played), group_size)
     return [Group(played[i].task, played[i : i + group_size]) for i in starts]
 

@@ -26,6 +26,7 @@ class ScriptedPolicy:
 
     name: str
     act: Act
+    max_concurrent: int = 256
     _episodes: dict[int, tuple[TextEnv, random.Random]] = field(default_factory=dict)
     _ready: list[int] = field(default_factory=list)
 

@@ -33,7 +33,8 @@ def wilson(successes: int, trials: int, confidence: float = 0.95) -> Estimate:
     denominator = 1 + z * z / trials
     center = (rate + z * z / (2 * trials)) / denominator
     half = z * math.sqrt(rate * (1 - rate) / trials + z * z / (4 * trials**2)) / denominator
-    return Estimate(rate, max(0.0, center - half), min(1.0, center + half))
+    # At 0 and 1 rounding could put the bound on the wrong side of the rate.
+    return Estimate(rate, max(0.0, min(rate, center - half)), min(1.0, max(rate, center + half)))
 
 
 def paired_difference(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from .registry import register
 
 BUILTIN = {
+    "turnhalle/Basics-v0": "turnhalle.envs.basics.env:Basics",
     "turnhalle/Math-v0": "turnhalle.envs.math.env:Math",
     "turnhalle/Pacman-v0": "turnhalle.envs.pacman.env:Pacman",
     "turnhalle/Tools-v0": "turnhalle.envs.tools.shop:Shop",

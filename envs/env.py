@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import random
+import sys
 from typing import Any, Self, final
 
 from .author import World
@@ -16,10 +17,18 @@ from .core import End, Message, Reply, StepInfo, StopReason
 from .errors import ConfigError, EnvError, EpisodeOverError, TaskError, unknown_name
 from .seeding import derive_rng
 from .spaces import UnicodeText
-from .tasks import Task, draw_task, require_variety
+from .tasks import (
+    MIN_INSTANCES,
+    Family,
+    Task,
+    draw_task,
+    require_variety,
+    sample_instances,
+)
 
 _RESET_OPTIONS = ("split", "task", "difficulty", "noise")
-_varied: set[tuple[type, str, int]] = set()
+_families: dict[tuple[str, str, int], Family] = {}
+_varied: set[Family] = set()
 
 
 class TextEnv(World):
@@ -69,9 +78,13 @@ class TextEnv(World):
     @property
     def id(self) -> str:
         """The registered id, or `module:Class` where there is none."""
-        if self.spec is not None:
-            return self.spec.id
-        return f"{type(self).__module__}:{type(self).__qualname__}"
+        return self.class_id() if self.spec is None else self.spec.id
+
+    @classmethod
+    def class_id(cls) -> str:
+        """`module:Class`, or `file.py:Class` for classes that were loaded from a file."""
+        module = sys.modules.get(cls.__module__)
+        return f"{getattr(module, '__turnhalle_name__', cls.__module__)}:{cls.__qualname__}"
 
     @property
     def task(self) -> Task:
@@ -132,9 +145,21 @@ class TextEnv(World):
         for name, value in (("task", index), ("noise", noise)):
             if not isinstance(value, int) or value < 0:
                 raise ConfigError(f"{name} must be an integer of at least 0, got {value!r}")
-        if split != "train":
-            self._require_variety(difficulty)
-        return self.begin(draw_task(self.id, self.draw, split, index, difficulty, noise))
+        family = self.task_family(difficulty)
+        if split != "train" and family.by_content and family not in _varied:
+            require_variety(self.id, self.draw, difficulty)
+            _varied.add(family)
+        return self.begin(draw_task(family, split, index, noise))
+
+    @final
+    def task_family(self, difficulty: int | None = None) -> Family:
+        """What draws the tasks at a difficulty, and whether they are split by content."""
+        difficulty = self.difficulty if difficulty is None else difficulty
+        key = (self.id, repr(self._construction), difficulty)
+        if key not in _families:
+            shows = self.metadata["snapshot"] == "none" or self._shows_its_tasks(difficulty)
+            _families[key] = Family(self.id, self._anew().draw, difficulty, shows)
+        return _families[key]
 
     @final
     def begin(self, task: Task) -> tuple[str, StepInfo]:
@@ -230,20 +255,30 @@ class TextEnv(World):
     @final
     def fork(self) -> Self:
         """Another environment in the same state; the two go on apart."""
-        args, kwargs = self._construction
-        other = type(self)(*args, **kwargs)
-        other.spec = self.spec
+        other = self._anew()
         other.set_state(self.get_state())
         return other
 
+    def _anew(self) -> Self:
+        args, kwargs = self._construction
+        other = type(self)(*args, **kwargs)
+        other.spec = self.spec
+        return other
+
+    def _shows_its_tasks(self, difficulty: int) -> bool:
+        """Do any two tasks open with different words?"""
+        probe = self._anew()
+        openings = set()
+        samples = sample_instances(self.id, self.draw, difficulty)
+        for index, instance in zip(range(MIN_INSTANCES), samples, strict=False):
+            opening, info = probe.begin(Task(self.id, "train", index, difficulty, instance))
+            openings.add((opening, *(m.content for m in info["messages"])))
+            if len(openings) > 1:
+                return True
+        return False
+
     def _messages(self, reply: Reply) -> list[Message]:
         return list(reply.messages) or [Message(role="user", content=reply.text)]
-
-    def _require_variety(self, difficulty: int) -> None:
-        key = (type(self), repr(self._construction), difficulty)
-        if key not in _varied:
-            require_variety(self.id, self.draw, difficulty)
-            _varied.add(key)
 
     def _guarded(self, call: Any, *args: str) -> Any:
         try:

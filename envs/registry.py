@@ -40,7 +40,7 @@ class EnvFactory:
     @property
     def id(self) -> str:
         """The id of the environments that come out."""
-        return self.spec.id if self.spec else f"{self.cls.__module__}:{self.cls.__qualname__}"
+        return self.spec.id if self.spec else self.cls.class_id()
 
     def __call__(self, render_mode: str | None = None) -> TextEnv:
         """A new environment.
@@ -183,7 +183,7 @@ def _import(name: str) -> ModuleType:
     path = Path(name).resolve()
     if not path.is_file():
         raise UnknownNameError(f"no file {name!r} (looked for {path})")
-    # The name depends on the path alone, so a task's `module:Class` id is stable between runs.
+    # Modules of the same file name in different folders must not meet.
     digest = hashlib.blake2b(str(path).encode(), digest_size=4).hexdigest()
     module_name = f"turnhalle_file_{path.stem}_{digest}"
     if module_name in sys.modules:
@@ -192,6 +192,7 @@ def _import(name: str) -> ModuleType:
     if found is None or found.loader is None:
         raise ConfigError(f"{path} cannot be imported as a Python file")
     module = importlib.util.module_from_spec(found)
+    module.__turnhalle_name__ = path.name  # type: ignore[attr-defined]
     sys.modules[module_name] = module
     try:
         found.loader.exec_module(module)

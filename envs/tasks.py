@@ -3,6 +3,10 @@
 An instance belongs to the split that the hash of its content says, so `train`, `eval` and `test`
 are disjoint whatever the seeds are, in every environment and version that draws such instances.
 Drawing goes on until the split matches.
+
+Where every episode opens with the same words (guess my number), no policy can recognise a task, so
+none can leak; holding instances out would only teach that their secrets never occur. Tasks of such
+a family are split by draw: each split has streams of its own.
 """
 
 from __future__ import annotations
@@ -10,7 +14,7 @@ from __future__ import annotations
 import hashlib
 import json
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -79,7 +83,18 @@ def split_of(instance: Instance) -> str:
     return "test"
 
 
-def draw_task(env: str, draw: Draw, split: str, index: int, difficulty: int, noise: int) -> Task:
+@dataclass(frozen=True, slots=True)
+class Family:
+    """What draws the tasks of an environment at one difficulty."""
+
+    env: str
+    draw: Draw
+    difficulty: int
+    by_content: bool
+    """Are splits by content, or by draw?"""
+
+
+def draw_task(family: Family, split: str, index: int, noise: int) -> Task:
     """Draw task number `index` of a split: the same arguments give the same task everywhere.
 
     Raises:
@@ -88,9 +103,10 @@ def draw_task(env: str, draw: Draw, split: str, index: int, difficulty: int, noi
     """
     if split not in SPLITS:
         raise unknown_name("split", split, SPLITS)
+    env, difficulty = family.env, family.difficulty
     for attempt in range(_MAX_DRAWS):
-        instance = draw(derive_rng(env, split, index, difficulty, attempt), difficulty)
-        if split_of(instance) == split:
+        instance = family.draw(derive_rng(env, split, index, difficulty, attempt), difficulty)
+        if not family.by_content or split_of(instance) == split:
             return Task(env, split, index, difficulty, instance, noise)
     raise TaskError(
         f"{env} at difficulty {difficulty}: {_MAX_DRAWS} draws gave no instance of split "
@@ -98,16 +114,21 @@ def draw_task(env: str, draw: Draw, split: str, index: int, difficulty: int, noi
     )
 
 
+def sample_instances(env: str, draw: Draw, difficulty: int) -> Iterator[Instance]:
+    """Instances of a family, whatever their split, to see what it is like."""
+    rng = derive_rng(env, "sample", difficulty)
+    return (draw(rng, difficulty) for _ in range(_VARIETY_DRAWS))
+
+
 def require_variety(env: str, draw: Draw, difficulty: int) -> None:
-    """Refuse a family that is too small for held-out splits.
+    """Refuse a family that is too small for held-out splits by content.
 
     Raises:
         TaskError: Fewer than `MIN_INSTANCES` different instances in 200 draws.
     """
-    rng = derive_rng(env, "variety", difficulty)
     seen: set[str] = set()
-    for _ in range(_VARIETY_DRAWS):
-        seen.add(canonical(draw(rng, difficulty)))
+    for instance in sample_instances(env, draw, difficulty):
+        seen.add(canonical(instance))
         if len(seen) >= MIN_INSTANCES:
             return
     raise TaskError(

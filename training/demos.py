@@ -18,14 +18,24 @@ from turnhalle.envs.registry import EnvFactory
 from turnhalle.envs.seeding import derive_rng
 
 
+@dataclass(frozen=True, slots=True)
+class Exchange:
+    """One turn of a demonstration."""
+
+    action: str
+    """In canonical form."""
+    answer: list[Message]
+    """What the environment said to it."""
+    is_mistake: bool
+
+
 @dataclass(slots=True)
 class Demonstration:
     """One episode as it was played."""
 
     opening: list[Message]
     tools: list[ToolSpec]
-    exchanges: list[tuple[str, list[Message]]]
-    """Each action, in canonical form, with what the environment answered."""
+    exchanges: list[Exchange]
     success: bool
 
 
@@ -36,7 +46,7 @@ class Example:
     token_ids: list[int]
     """`[T]`"""
     is_action: list[bool]
-    """`[T]` the tokens to learn: those of actions."""
+    """`[T]` the tokens to learn: those of actions, those of mistakes only if they are imitated."""
 
 
 def demonstrate(
@@ -58,16 +68,16 @@ def demonstrate(
     return demonstrations
 
 
-def to_example(demonstration: Demonstration, chat: Chat) -> Example:
+def to_example(demonstration: Demonstration, chat: Chat, imitate_mistakes: bool) -> Example:
     """Write a demonstration in the tokens that a rollout of it would have."""
     token_ids = chat.prompt(demonstration.opening, demonstration.tools)
     is_action = [False] * len(token_ids)
-    for number, (action, answer) in enumerate(demonstration.exchanges, start=1):
-        written = chat.write(action, demonstration.tools)
+    for number, exchange in enumerate(demonstration.exchanges, start=1):
+        written = chat.write(exchange.action, demonstration.tools)
         token_ids += written
-        is_action += [True] * len(written)
+        is_action += [imitate_mistakes or not exchange.is_mistake] * len(written)
         if number < len(demonstration.exchanges):
-            tail = chat.continuation(token_ids, answer)
+            tail = chat.continuation(token_ids, exchange.answer)
             token_ids += tail
             is_action += [False] * len(tail)
     return Example(token_ids, is_action)
@@ -79,9 +89,10 @@ def _play(
     _, info = env.reset(options={"task": index})
     demonstration = Demonstration(info["messages"], info.get("tools", []), [], False)
     while not env.is_over:
-        action = _err(env, rng, pool) if rng.random() < rate else env.oracle()
+        errs = rng.random() < rate
+        action = _err(env, rng, pool) if errs else env.oracle()
         _, _, _, _, info = env.step(action)
-        demonstration.exchanges.append((action, info["messages"]))
+        demonstration.exchanges.append(Exchange(action, info["messages"], errs))
     demonstration.success = info["success"]
     return demonstration
 

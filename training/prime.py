@@ -22,14 +22,14 @@ from turnhalle.agents.llm import LLMPolicy
 from turnhalle.agents.lm import LanguageModel
 from turnhalle.agents.models import SETTINGS_FILE, ModelOptions, load_model, read_settings
 from turnhalle.agents.process import tune_process
+from turnhalle.agents.quiet import Quiet
 from turnhalle.envs.errors import ConfigError, StoreError
 from turnhalle.envs.options import EnvOptions
-from turnhalle.envs.registry import EnvFactory
 from turnhalle.envs.seeding import derive_seed
 from turnhalle.envs.tools.formats import from_canonical
 
 from .card import write_card
-from .demos import Demonstration, Example, demonstrate, to_example
+from .demos import Demonstration, demonstrate, to_example
 from .progress import Listener
 from .scratch import ScratchOptions, new_model, new_tokenizer
 from .sft import SftOptions, fit
@@ -41,7 +41,7 @@ class DemoOptions(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     env: EnvOptions = EnvOptions()
-    episodes: int = Field(2000, ge=1)
+    episodes: int = Field(8000, ge=1)
     """Different tasks that the oracle plays, in each stage."""
     mistakes: float = Field(0.5, ge=0, le=1)
     """Mean rate at which demonstrators err; see `training/demos.py`."""
@@ -55,6 +55,9 @@ class PrimeStage(BaseModel):
     sft: SftOptions = SftOptions()
     mistakes: float | None = Field(None, ge=0, le=1)
     """Replaces the mistakes of every environment in this stage."""
+    imitate_mistakes: bool = False
+    """Learn the mistakes too. Else they only show what comes after one, and the policy learns what
+    the oracle does there."""
 
 
 class PrimeOptions(BaseModel):
@@ -62,16 +65,16 @@ class PrimeOptions(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    demos: list[DemoOptions] = [DemoOptions()]
+    demos: list[DemoOptions] = Field([DemoOptions()], min_length=1)
     scratch: ScratchOptions | None = None
     """Make the model from nothing; None starts from `model`."""
     model: ModelOptions = ModelOptions(precision="fp32")
     chat: ChatOptions = ChatOptions()
     stages: list[PrimeStage] = Field([PrimeStage()], min_length=1)
-    stop_at: float | None = Field(0.3, gt=0, le=1)
+    stop_at: float = Field(0.65, gt=0, le=1)
     """End a stage once success at temperature 1 has reached this in every environment: what
-    follows is the business of reinforcement learning. None goes through all steps."""
-    evaluate_every: int = Field(50, ge=1)
+    follows is the business of reinforcement learning. 1 goes through all steps, most likely."""
+    evaluate_every: int = Field(100, ge=1)
     evaluate_tasks: int = Field(200, ge=10)
     max_new_tokens: int = Field(64, ge=1)
     seed: int = Field(0, ge=0)
@@ -96,113 +99,113 @@ def prime(options: PrimeOptions, folder: Path, listener: Listener) -> PrimeResul
     if folder.exists() and any(folder.iterdir()):
         raise StoreError(f"{folder} exists and is not empty; give another folder")
     if options.scratch is None:
+        if options.model.precision != "fp32":
+            raise ConfigError("priming trains all weights; model.precision must be fp32")
         settings = read_settings(options.model.name)
         options = options.model_copy(update={"chat": options.chat.over(settings)})
-    factories = [demo.env.factory() for demo in options.demos]
-    for factory in factories:
-        factory().reset(options={"split": "eval", "task": 0})
-    if options.scratch is None and options.model.precision != "fp32":
-        raise ConfigError("priming trains all weights; model.precision must be fp32")
-    played = _play(options, factories, 0, listener)
-    lm = _start(options, played)
-    tune_process(lm.num_parameters)
-    chat = Chat(lm.tokenizer, options.chat, options.model.name)
+    priming = _Priming(options, listener)
     for number in range(len(options.stages)):
-        if number:
-            played = _play(options, factories, number, listener)
-        examples = [to_example(demo, chat) for demos in played for demo in demos]
-        _fit_stage(lm, chat, examples, options, number, factories, listener)
+        priming.run_stage(number)
+    lm = priming.lm
+    assert lm is not None
     _save(lm, options, folder)
-    evaluations = _measure_saved(options, folder, factories)
+    evaluations = priming.measure_saved(folder)
     write_card(folder, options, evaluations, lm.num_parameters)
     return PrimeResult(folder, evaluations)
 
 
-def _play(
-    options: PrimeOptions, factories: Sequence[EnvFactory], number: int, listener: Listener
-) -> list[list[Demonstration]]:
-    """Demonstrations of a stage, by environment; no stage repeats a task of another."""
-    played = []
-    for demo, factory in zip(options.demos, factories, strict=True):
-        stage = options.stages[number]
-        mistakes = demo.mistakes if stage.mistakes is None else stage.mistakes
-        first = number * demo.episodes
-        demos = demonstrate(factory, demo.episodes, mistakes, options.seed, first)
-        rate = sum(d.success for d in demos) / len(demos)
-        listener.note(f"{factory.id}: {len(demos)} demonstrations, {rate:.0%} of them succeed")
-        played.append(demos)
-    return played
+class _Priming:
+    """The model on its way through the stages."""
 
+    def __init__(self, options: PrimeOptions, listener: Listener) -> None:
+        self.options, self.listener = options, listener
+        self.factories = [demo.env.factory() for demo in options.demos]
+        for factory in self.factories:
+            factory().reset(options={"split": "eval", "task": 0})
+        self.lm: LanguageModel | None = None
 
-def _start(options: PrimeOptions, played: Sequence[Sequence[Demonstration]]) -> LanguageModel:
-    if options.scratch is None:
-        return load_model(options.model)
-    texts = [text for demos in played for demo in demos for text in _texts(demo, options.chat)]
-    tokenizer = new_tokenizer(texts, options.scratch.vocabulary)
-    model = new_model(options.scratch, tokenizer, derive_seed("model", options.seed) % 2**31)
-    return LanguageModel(model.eval(), tokenizer)
+    def run_stage(self, number: int) -> None:
+        """Demonstrate and imitate."""
+        stage = self.options.stages[number]
+        played = self._play(number)
+        lm = self.lm = self.lm or self._start(played)
+        chat = Chat(lm.tokenizer, self.options.chat, self.options.model.name)
+        examples = [to_example(demo, chat, stage.imitate_mistakes) for demo in played]
+        examples = [example for example in examples if any(example.is_action)]
+        losses: list[float] = []
+
+        def on_step(step: int, loss: float) -> bool:
+            losses.append(loss)
+            self.listener.progress(f"stage {number + 1}", step, stage.sft.steps)
+            if step % self.options.evaluate_every and step < stage.sft.steps:
+                return False
+            # One pass of snapping serves the whole evaluation.
+            with parametrize.cached():
+                done = self._measure(lm, chat)
+            rates = {id: evaluation.success.value for id, evaluation in done.items()}
+            shown = ", ".join(f"{id} {rate:.0%}" for id, rate in rates.items())
+            mean = sum(losses) / len(losses)
+            losses.clear()
+            self.listener.note(f"step {step}/{stage.sft.steps}: loss {mean:.3f}, success {shown}")
+            return min(rates.values()) >= self.options.stop_at
+
+        fit(lm, examples, stage.sft, derive_seed("stage", self.options.seed, number), on_step)
+
+    def measure_saved(self, folder: Path) -> dict[str, Evaluation]:
+        """Success of the saved model, held in NF4 as training will hold it."""
+        device = self.options.model.device
+        lm = load_model(ModelOptions(name=str(folder), precision="nf4", device=device))
+        return self._measure(lm, Chat(lm.tokenizer, self.options.chat, str(folder)))
+
+    def _play(self, number: int) -> list[Demonstration]:
+        """Demonstrations of a stage; no stage repeats a task of another."""
+        stage, played = self.options.stages[number], []
+        for demo, factory in zip(self.options.demos, self.factories, strict=True):
+            mistakes = demo.mistakes if stage.mistakes is None else stage.mistakes
+            first = number * demo.episodes
+            demos = demonstrate(factory, demo.episodes, mistakes, self.options.seed, first)
+            rate = sum(d.success for d in demos) / len(demos)
+            self.listener.note(
+                f"{factory.id}: {len(demos)} demonstrations, {rate:.0%} of them succeed"
+            )
+            played += demos
+        return played
+
+    def _start(self, played: Sequence[Demonstration]) -> LanguageModel:
+        options = self.options
+        if options.scratch is None:
+            lm = load_model(options.model)
+        else:
+            texts = [text for demo in played for text in _texts(demo, options.chat)]
+            tokenizer = new_tokenizer(texts, options.scratch.vocabulary)
+            seed = derive_seed("model", options.seed) % 2**31
+            lm = LanguageModel(new_model(options.scratch, tokenizer, seed).eval(), tokenizer)
+        tune_process(lm.num_parameters)
+        return lm
+
+    def _measure(self, lm: LanguageModel, chat: Chat) -> dict[str, Evaluation]:
+        """Success at temperature 1 on held-out tasks, by environment."""
+        sampling = Sampling(max_new_tokens=self.options.max_new_tokens)
+        policy = LLMPolicy("primed", TransformersEngine(lm), chat, sampling)
+        tasks = self.options.evaluate_tasks
+        return {factory.id: evaluate(factory, policy, tasks) for factory in self.factories}
 
 
 def _texts(demo: Demonstration, chat: ChatOptions) -> list[str]:
     texts = [message.content for message in demo.opening if message.role != "system"]
-    for action, answer in demo.exchanges:
-        texts.append(from_canonical(action, chat.tool_format or "hermes", demo.tools))
-        texts += [message.content for message in answer]
+    for exchange in demo.exchanges:
+        format = chat.tool_format or "hermes"
+        texts.append(from_canonical(exchange.action, format, demo.tools))
+        texts += [message.content for message in exchange.answer]
     return texts
-
-
-def _fit_stage(
-    lm: LanguageModel,
-    chat: Chat,
-    examples: Sequence[Example],
-    options: PrimeOptions,
-    number: int,
-    factories: Sequence[EnvFactory],
-    listener: Listener,
-) -> None:
-    steps = options.stages[number].sft.steps
-    losses: list[float] = []
-
-    def on_step(step: int, loss: float) -> bool:
-        losses.append(loss)
-        listener.progress(f"stage {number + 1}", step + 1, steps)
-        if (step + 1) % options.evaluate_every and step + 1 < steps:
-            return False
-        # One pass of snapping serves the whole evaluation.
-        with parametrize.cached():
-            rates = [_measure(lm, chat, options, f).success.value for f in factories]
-        mean = sum(losses) / len(losses)
-        shown = ", ".join(f"{f.id} {r:.0%}" for f, r in zip(factories, rates, strict=True))
-        listener.note(f"step {step + 1}/{steps}: loss {mean:.3f}, success {shown}")
-        losses.clear()
-        return options.stop_at is not None and min(rates) >= options.stop_at
-
-    seed = derive_seed("stage", options.seed, number)
-    fit(lm, examples, options.stages[number].sft, seed, on_step)
-
-
-def _measure(
-    lm: LanguageModel, chat: Chat, options: PrimeOptions, factory: EnvFactory
-) -> Evaluation:
-    """Success at temperature 1 on held-out tasks."""
-    engine = TransformersEngine(lm)
-    policy = LLMPolicy("primed", engine, chat, Sampling(max_new_tokens=options.max_new_tokens))
-    return evaluate(factory, policy, options.evaluate_tasks)
 
 
 def _save(lm: LanguageModel, options: PrimeOptions, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
-    lm.model.save_pretrained(folder)
-    lm.tokenizer.save_pretrained(folder)
+    with Quiet():
+        lm.model.save_pretrained(folder)
+        lm.tokenizer.save_pretrained(folder)
     settings = options.chat.model_dump_json(exclude={"chat_template"}, exclude_none=True, indent=2)
     (folder / SETTINGS_FILE).write_text(settings + "\n", encoding="utf-8")
     # Sampling is the business of whoever samples; a default of the model's would surprise.
     (folder / "generation_config.json").unlink(missing_ok=True)
-
-
-def _measure_saved(
-    options: PrimeOptions, folder: Path, factories: Sequence[EnvFactory]
-) -> dict[str, Evaluation]:
-    lm = load_model(ModelOptions(name=str(folder), precision="nf4", device=options.model.device))
-    chat = Chat(lm.tokenizer, options.chat, str(folder))
-    return {f.id: _measure(lm, chat, options, f) for f in factories}

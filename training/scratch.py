@@ -6,7 +6,7 @@ compute; frequent words are one token. Any text can be written: bytes are the fa
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -24,6 +24,20 @@ TEMPLATE = (
     "{% for message in messages %}<|{{ message['role'] }}|>{{ message['content'] }}<|end|>"
     "{% endfor %}{% if add_generation_prompt %}<|assistant|>{% endif %}"
 )
+
+
+COMMON_WORDS = (
+    "a again all an and answer are at back begin below black blue board book box but by can card "
+    "city clear close coin color correct count cross day do done door draw east empty end enter "
+    "error exit false find first fish food for free from full game get give go gold good green "
+    "guess hand have help here high hint hit hot house how if in is it item key kill last leave "
+    "left less letter light list look lose lost low map me miss more move my name new next no "
+    "none north not number of off old on one open or out over pass place play player please put "
+    "red right room round rule same say score see send set south start stop sun swap table take "
+    "task than that the then there this three time to too top true try turn two unknown up use "
+    "value wait wall was water way west what where white win with word wrong yes you your"
+)
+"""Words that environments often use; they become tokens after those of the demonstrations."""
 
 
 class ScratchOptions(BaseModel):
@@ -52,8 +66,11 @@ class ScratchOptions(BaseModel):
                 )
 
 
-def new_tokenizer(texts: Iterable[str], vocabulary: int) -> PreTrainedTokenizerBase:
-    """Train a byte-level BPE tokenizer on texts; digits and signs are never merged."""
+def new_tokenizer(texts: Sequence[str], vocabulary: int) -> PreTrainedTokenizerBase:
+    """Train a byte-level BPE tokenizer on texts; digits and signs are never merged.
+
+    Merges that the texts leave free go to `COMMON_WORDS`.
+    """
     from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
     from transformers import PreTrainedTokenizerFast
 
@@ -70,7 +87,7 @@ def new_tokenizer(texts: Iterable[str], vocabulary: int) -> PreTrainedTokenizerB
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )
-    tokenizer.train_from_iterator(texts, trainer)
+    tokenizer.train_from_iterator([*texts, f" {COMMON_WORDS}"], trainer)
     fast: Any = PreTrainedTokenizerFast(
         tokenizer_object=tokenizer, pad_token=PAD, eos_token=END, additional_special_tokens=special
     )

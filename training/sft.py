@@ -30,10 +30,10 @@ class SftOptions(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    steps: int = Field(400, ge=1)
-    batch_tokens: int = Field(4096, ge=64)
+    steps: int = Field(800, ge=1)
+    batch_tokens: int = Field(2048, ge=64)
     """Tokens of a batch, padding included."""
-    learning_rate: float = Field(1e-3, gt=0)
+    learning_rate: float = Field(2e-3, gt=0)
     """Peak; warmed up over `warmup_steps`, then along a cosine to a tenth."""
     warmup_steps: int = Field(20, ge=0)
     weight_decay: float = Field(0.01, ge=0)
@@ -63,8 +63,8 @@ def fit(
         examples: What to imitate; gone through as often as `steps` asks for.
         options: How.
         seed: Of the order of the examples.
-        on_step: Called after each step with its number and its loss in nats a token; True ends
-            the training.
+        on_step: Called after each step with its number, from 1, and its loss in nats a token;
+            True ends the training.
     """
     model = lm.model
     model.requires_grad_(True)
@@ -83,7 +83,7 @@ def fit(
         loss.backward()
         torch.nn.utils.clip_grad_norm_(parameters, options.max_grad_norm)
         optimizer.step()
-        if on_step is not None and on_step(step, loss.item()):
+        if on_step is not None and on_step(step + 1, loss.item()):
             break
     if options.snap:
         _keep_snapped(lm)

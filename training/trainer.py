@@ -80,7 +80,13 @@ class Trainer:
         chat = Chat(self._lm.tokenizer, spoken, options.model.name)
         self._engine = TransformersEngine(self._lm, options.rollout.max_context)
         self._engine.refresh(self._step)
-        self._policy = LLMPolicy("policy", self._engine, chat, options.rollout.sampling())
+        self._policy = LLMPolicy(
+            "policy",
+            self._engine,
+            chat,
+            options.rollout.sampling(),
+            options.rollout.max_concurrent,
+        )
         self._learner = Learner(self._lm, options.learn, options.rollout.temperature)
         if checkpoint is not None:
             load_optimizer(checkpoint, self._learner)
@@ -133,7 +139,6 @@ class Trainer:
             self._tasks(step),
             options.rollout.group_size,
             seed=derive_seed("rollout", options.seed, step),
-            max_concurrent=options.rollout.max_concurrent,
             watch=self._watch(f"step {step}"),
         )
         sampled = time.perf_counter()
@@ -172,7 +177,6 @@ class Trainer:
             self._policy,
             self.options.evaluate.tasks,
             seed=self.options.seed,
-            max_concurrent=self.options.rollout.max_concurrent,
             watch=self._watch("evaluation"),
         )
         metrics = {"eval/success": result.success.value, "eval/return": result.mean_return}

@@ -61,10 +61,16 @@ class SlotCache(Cache):
             tensor[targets, :, :length] = tensor[source, :, :length]
 
     def move(self, sources: list[int]) -> None:
-        """Make `sources` the first rows, in order, and let the rest go."""
+        """Make `sources`, in ascending order, the first rows, and let the rest go."""
         for store in (self.keys, self.values):
             for layer, tensor in enumerate(store):
-                store[layer] = None if tensor is None else tensor[sources].contiguous()
+                if tensor is not None:
+                    # Slots that nothing was written to yet have no row; they come last.
+                    rows = [source for source in sources if source < len(tensor)]
+                    store[layer] = tensor[rows].contiguous()
+
+    def __repr__(self) -> str:
+        return f"SlotCache({len(self.keys)} layers)"
 
     def get_seq_length(self, layer_idx: int = 0) -> int:
         """Unused: positions and masks are always passed explicitly."""

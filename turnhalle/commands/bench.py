@@ -5,10 +5,9 @@ from __future__ import annotations
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
-from turnhalle.commands.options import Difficulty, EnvName
+from turnhalle.commands.options import Difficulty, EnvName, make_console
 
 
 def bench(
@@ -41,7 +40,7 @@ def bench(
     sampling = Sampling(temperature=temperature, max_new_tokens=max_new_tokens)
     # Open all before playing any: a bad name must not cost the others' time.
     policies = [open_policy(name, factory, sampling) for name in policy]
-    console = Console()
+    console = make_console()
     table = Table(
         title=f"{factory.id}, {tasks} tasks of split {split}, temperature {temperature:g}"
     )

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
+
+from turnhalle.commands.options import make_console
 
 
 def check(
@@ -22,7 +23,7 @@ def check(
     from turnhalle.envs.registry import resolve
 
     factory = resolve(env)
-    console = Console()
+    console = make_console()
     table = Table(title=f"audit of {factory.id}")
     for title in ("check", "", "found"):
         table.add_column(title)

@@ -88,7 +88,7 @@ class LiveDisplay(_Display):
 
     def note(self, text: str) -> None:
         """Print it above the table."""
-        self.live.console.print(text, style="yellow", highlight=False)
+        self.live.console.print(text, style="yellow")
 
     def progress(self, what: str, done: int, total: int) -> None:
         """Move the bar."""
@@ -101,7 +101,7 @@ class LiveDisplay(_Display):
 
     def evaluation(self, step: int, result: Evaluation) -> None:
         """Print a line above the table."""
-        self.live.console.print(_evaluation_line(step, result), style="bold", highlight=False)
+        self.live.console.print(_evaluation_line(step, result), style="bold")
         self._last = time.perf_counter()
 
     def _render(self) -> RenderableType:
@@ -150,7 +150,6 @@ def train_display(console: Console, options: TrainOptions, folder: Path) -> Iter
         f"[bold]{options.env.id}[/] with {options.model.name} ({options.model.precision}, LoRA "
         f"rank {options.model.lora_rank}): {options.steps} steps of {rollout.tasks} tasks x "
         f"{rollout.group_size} rollouts, into {folder}",
-        highlight=False,
     )
     board = TensorBoard(folder / "tensorboard")
     try:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from rich.console import Console
 from rich.table import Table
+
+from turnhalle.commands.options import make_console
 
 
 def envs() -> None:
@@ -27,4 +28,4 @@ def envs() -> None:
             "yes" if env.has_oracle else "no",
             (type(env).__doc__ or "").partition("\n")[0],
         )
-    Console().print(table)
+    make_console().print(table)

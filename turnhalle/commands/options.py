@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.console import Console
 
 EnvName = Annotated[
     str, typer.Option("--env", help="Id, short name, `module:Class` or `file.py:Class`.")
@@ -23,6 +24,11 @@ Sets = Annotated[
 Out = Annotated[Path | None, typer.Option("--out", help="Folder to write; must not exist.")]
 Seed = Annotated[int | None, typer.Option("--seed", help="Seed of everything random.")]
 Difficulty = Annotated[int | None, typer.Option("--difficulty", help="The environment's, from 1.")]
+
+
+def make_console() -> Console:
+    """A console that prints what it is given: no emoji for `:name:`, no colours of its own."""
+    return Console(emoji=False, highlight=False)
 
 
 def next_folder(parent: Path, name: str) -> Path:

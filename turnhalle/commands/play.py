@@ -5,9 +5,8 @@ from __future__ import annotations
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
-from turnhalle.commands.options import Difficulty
+from turnhalle.commands.options import Difficulty, make_console
 
 
 def play(
@@ -28,10 +27,10 @@ def play(
     from turnhalle.envs.tools.formats import describe, from_canonical, to_canonical
 
     world = EnvOptions(id=env, difficulty=difficulty).factory()()
-    console = Console()
+    console = make_console()
 
     def show(text: str, style: str = "") -> None:
-        console.print(text, style=style, markup=False, highlight=False)
+        console.print(text, style=style, markup=False)
 
     observation, _ = world.reset(options={"task": task})
     tools = world.tools()

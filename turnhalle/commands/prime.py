@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 
 from turnhalle.commands.options import (
     MaybeEnvName,
@@ -14,6 +13,7 @@ from turnhalle.commands.options import (
     Out,
     Seed,
     Sets,
+    make_console,
     next_folder,
     short_name,
 )
@@ -34,7 +34,7 @@ def prime(
 
     Any environment with an oracle will do, your own too. Writes a model folder that
     `turnhalle train --model` takes. Priming ends once success at temperature 1 reaches `stop_at`
-    (30 %): enough to learn from, and room to improve.
+    (65 %), or after its steps: what follows is the business of reinforcement learning.
 
     Examples: `turnhalle prime --env guess.py:Guess --out primed`; `turnhalle prime tiny`.
     """
@@ -55,14 +55,13 @@ def prime(
         overrides["demos"] = [demo]
     options = load_options(PrimeOptions, recipe, overrides, set or ())
     folder = out or next_folder(Path("models"), short_name(env or recipe or "primed"))
-    console = Console()
+    console = make_console()
     with prime_display(console) as listener:
         result = run(options, folder, listener)
     for id, evaluation in result.evaluations.items():
-        console.print(f"{id}: held-out success {evaluation.success.percent()}", highlight=False)
+        console.print(f"{id}: held-out success {evaluation.success.percent()}")
     name = env or options.demos[0].env.id
     console.print(
         f"model  {folder}\nnext   turnhalle train --env {name} --model {folder}",
-        highlight=False,
         soft_wrap=True,
     )

@@ -9,6 +9,8 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from turnhalle.commands.options import make_console
+
 if TYPE_CHECKING:
     from turnhalle.agents.store import RunStore
 
@@ -26,7 +28,7 @@ def runs(
     from turnhalle.agents.store import FILE, RunStore
     from turnhalle.commands.summary import print_transcript
 
-    console = Console()
+    console = make_console()
     if folder is None:
         found = sorted(path.parent for path in Path("runs").glob(f"*/{FILE}"))
         _list_runs(console, found)
@@ -79,7 +81,7 @@ def _list_evaluations(console: Console, store: RunStore, folder: Path) -> None:
         )  # fmt: skip
     console.print(table)
     for step, kind, text in store.events():
-        console.print(f"step {step}: {kind}: {text}", highlight=False, markup=False)
+        console.print(f"step {step}: {kind}: {text}", markup=False)
 
 
 def _list_episodes(console: Console, store: RunStore, step: int) -> None:

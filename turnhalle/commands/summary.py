@@ -25,7 +25,7 @@ def print_summary(console: Console, options: TrainOptions, result: RunResult, re
         )
     console.print()
     console.print(table)
-    console.print(f"gain: {after.gain_over(before).points()} (paired)", highlight=False)
+    console.print(f"gain: {after.gain_over(before).points()} (paired)")
     episode = improved_episode(before.trajectories, after.trajectories)
     if episode is not None:
         console.print("\n[bold]A task that was failed before:[/]")
@@ -37,7 +37,6 @@ def print_summary(console: Console, options: TrainOptions, result: RunResult, re
         f"episodes turnhalle runs {result.folder}\n"
         f"again    turnhalle bench --env {options.env.id} --policy {result.folder} "
         f"--policy {options.model.name}",
-        highlight=False,
         soft_wrap=True,
     )
 
@@ -45,8 +44,8 @@ def print_summary(console: Console, options: TrainOptions, result: RunResult, re
 def print_transcript(console: Console, played: Trajectory) -> None:
     """An episode, turn by turn; what the policy said is marked with >."""
     for turn in played.turns:
-        console.print(turn.observation, style="dim", markup=False, highlight=False)
-        console.print(f"> {turn.action}", style="cyan", markup=False, highlight=False)
+        console.print(turn.observation, style="dim", markup=False)
+        console.print(f"> {turn.action}", style="cyan", markup=False)
     outcome = "solved" if played.success else f"failed ({played.stop})"
-    console.print(played.final_observation, style="dim", markup=False, highlight=False)
-    console.print(f"{outcome}, return {played.episode_return:.2f}", highlight=False)
+    console.print(played.final_observation, style="dim", markup=False)
+    console.print(f"{outcome}, return {played.episode_return:.2f}")

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
 
 from turnhalle.commands.options import (
     Difficulty,
@@ -15,9 +14,13 @@ from turnhalle.commands.options import (
     Out,
     Seed,
     Sets,
+    make_console,
     next_folder,
     short_name,
 )
+
+if TYPE_CHECKING:
+    from turnhalle.training.options import TrainOptions
 
 
 def train(
@@ -47,7 +50,6 @@ def train(
     from turnhalle.agents.models import require_packages
 
     require_packages()
-    from turnhalle.agents.store import RunStore
     from turnhalle.commands.display import train_display
     from turnhalle.commands.summary import print_summary
     from turnhalle.config import load_options
@@ -56,29 +58,34 @@ def train(
     from turnhalle.training.report import write_report
     from turnhalle.training.trainer import Trainer
 
-    if resume is not None:
-        given = (recipe, env, model, seed, difficulty, out)
-        if any(value is not None for value in given) or set:
-            raise ConfigError("a resumed run keeps its options; only --steps may change")
-        store = RunStore(resume, read_only=True)
-        options = TrainOptions.model_validate(store.get("options"))
-        store.close()
-        options = options.model_copy(update={"steps": steps or options.steps})
-        folder = resume
-    else:
-        overrides = {
-            "env.id": env,
-            "model.name": model,
-            "steps": steps,
-            "seed": seed,
-            "env.difficulty": difficulty,
-        }
+    overrides: dict[str, Any] = {
+        "env.id": env,
+        "model.name": model,
+        "seed": seed,
+        "env.difficulty": difficulty,
+    }
+    if resume is None:
+        overrides["steps"] = steps
         options = load_options(TrainOptions, recipe or "quickstart", overrides, set or ())
         folder = out or next_folder(Path("runs"), short_name(options.env.id))
-    console = Console()
+    elif recipe or out or set or any(value is not None for value in overrides.values()):
+        raise ConfigError("a resumed run keeps its options; only --steps may change")
+    else:
+        options, folder = _saved_options(resume, steps), resume
+    console = make_console()
     with train_display(console, options, folder) as listener:
         trainer = Trainer(options, folder, listener, resume=resume is not None)
         result = trainer.run()
         trainer.close()
-    report = write_report(folder)
-    print_summary(console, options, result, report)
+    print_summary(console, options, result, write_report(folder))
+
+
+def _saved_options(folder: Path, steps: int | None) -> TrainOptions:
+    """The options of an interrupted run."""
+    from turnhalle.agents.store import RunStore
+    from turnhalle.training.options import TrainOptions
+
+    store = RunStore(folder, read_only=True)
+    options = TrainOptions.model_validate(store.get("options"))
+    store.close()
+    return options.model_copy(update={"steps": steps or options.steps})

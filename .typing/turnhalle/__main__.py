@@ -1,0 +1,1 @@
+../../turnhalle/__main__.py

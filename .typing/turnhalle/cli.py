@@ -1,0 +1,1 @@
+../../turnhalle/cli.py

@@ -1,0 +1,1 @@
+../../turnhalle/config.py

@@ -1,0 +1,1 @@
+"""Basics: short exercises in reading and writing."""

@@ -1,0 +1,62 @@
+"""Adapters are peft's: saved by us, loaded by anybody."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from turnhalle.agents import adapters
+from turnhalle.agents.models import ModelOptions, load_model
+from turnhalle.envs.errors import ModelError
+
+
+def load(folder: Any, **rest: Any) -> Any:
+    return load_model(ModelOptions(name=str(folder), precision="fp32", device="cpu"), **rest)
+
+
+def trained(folder: Any) -> Any:
+    lm = load(folder, lora_seed=0)
+    generator = torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        for parameter in lm.trainable().values():
+            parameter.add_(torch.randn(parameter.shape, generator=generator) * 0.05)
+    return lm
+
+
+def test_peft_loads_what_is_saved_and_gives_the_same_logits(
+    make_model: Any, tmp_path: Path
+) -> None:
+    import peft
+    import transformers
+
+    lm = trained(make_model())
+    adapters.save(lm, tmp_path)
+    base = transformers.AutoModelForCausalLM.from_pretrained(make_model(), dtype=torch.float32)
+    theirs = peft.PeftModel.from_pretrained(base, str(tmp_path)).eval()
+    ids = torch.arange(3, 60)[None]
+    with torch.no_grad():
+        ours = lm.head(lm.hidden_states(ids))
+        assert torch.equal(theirs(input_ids=ids).logits, ours)
+        assert not torch.allclose(load(make_model()).head(lm.hidden_states(ids)) * 0, ours)
+
+
+def test_a_saved_adapter_is_put_back_bit_for_bit(make_model: Any, tmp_path: Path) -> None:
+    lm = trained(make_model())
+    adapters.save(lm, tmp_path)
+    again = load(make_model(), adapter=tmp_path)
+    assert lm.trainable().keys() == again.trainable().keys()
+    for name, parameter in lm.trainable().items():
+        assert torch.equal(parameter, again.trainable()[name])
+
+
+def test_folders_without_or_with_a_foreign_adapter_are_refused(
+    make_model: Any, tmp_path: Path
+) -> None:
+    with pytest.raises(ModelError, match="holds no adapter"):
+        load(make_model(), adapter=tmp_path)
+    adapters.save(trained(make_model(hidden=96)), tmp_path)
+    with pytest.raises(ModelError, match="does not fit the model"):
+        load(make_model(), adapter=tmp_path)

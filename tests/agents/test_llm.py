@@ -1,0 +1,82 @@
+"""The language-model policy: every token of an episode is accounted for."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from turnhalle.agents.chat import Chat, ChatOptions
+from turnhalle.agents.core import Trajectory
+from turnhalle.agents.engines.base import Sampling
+from turnhalle.agents.engines.local import TransformersEngine
+from turnhalle.agents.llm import LLMPolicy
+from turnhalle.agents.models import ModelOptions, load_model, read_settings
+from turnhalle.agents.players import open_policy
+from turnhalle.agents.rollout import Job, rollout
+from turnhalle.envs.core import StopReason
+from turnhalle.envs.errors import ModelError
+from turnhalle.envs.registry import resolve
+
+
+def tiny(max_context: int | None = None, **sampling: Any) -> LLMPolicy:
+    lm = load_model(ModelOptions(precision="fp32", device="cpu"))
+    chat = Chat(lm.tokenizer, ChatOptions().over(read_settings("tiny")))
+    return LLMPolicy("tiny", TransformersEngine(lm, max_context), chat, Sampling(**sampling))
+
+
+def tokens(played: Trajectory) -> list[int]:
+    return [i for turn in played.turns for s in turn.segments for i in s.token_ids]
+
+
+@pytest.mark.parametrize("env", ["tools", "math", "pacman"])
+def test_the_tokens_of_an_episode_are_its_conversation(env: str) -> None:
+    policy = tiny()
+    for played in rollout(resolve(env), policy, [Job("eval", i) for i in range(8)]):
+        decoded = policy.chat._tokenizer.decode(tokens(played))
+        expected = ""
+        for number, turn in enumerate(played.turns):
+            observation, action = turn.segments
+            assert not observation.is_sampled
+            assert action.is_sampled
+            role = "tool" if number and env == "tools" else "user"
+            for line in turn.observation.split("\n"):
+                expected += f"<|{role}|>{line}<|end|>"
+            text = policy.chat._tokenizer.decode(action.token_ids)
+            assert policy.chat.read(action.token_ids, resolve(env)().tools()) == turn.action
+            expected += f"<|assistant|>{text}"
+        assert decoded == expected
+
+
+def test_equal_jobs_give_equal_episodes_and_other_samples_others() -> None:
+    jobs = [Job("train", 3, sample) for sample in range(6)]
+    together = rollout(resolve("tools"), tiny(), jobs)
+    alone = [rollout(resolve("tools"), tiny(), [job])[0] for job in jobs]
+    assert [tokens(t) for t in together] == [tokens(t) for t in alone]
+    assert len({tuple(tokens(t)) for t in together}) > 1
+
+
+def test_an_episode_that_outgrows_the_context_is_cut_there() -> None:
+    played = rollout(resolve("pacman"), tiny(max_context=48), [Job("eval", i) for i in range(8)])
+    cut = [t for t in played if t.stop == StopReason.CONTEXT]
+    assert cut
+    for trajectory in cut:
+        assert trajectory.truncated
+        assert not trajectory.terminated
+        assert not trajectory.is_masked
+        assert trajectory.num_tokens <= 48
+
+
+def test_greedy_is_the_same_for_every_sample() -> None:
+    jobs = [Job("train", 3, sample) for sample in range(3)]
+    played = rollout(resolve("tools"), tiny(temperature=0.0), jobs)
+    assert len({tuple(tokens(t)) for t in played}) == 1
+
+
+def test_policies_are_opened_by_name(make_model: Any) -> None:
+    factory = resolve("math")
+    for name in ("tiny", str(make_model()), "oracle"):
+        policy = open_policy(name, factory, Sampling(max_new_tokens=8))
+        assert len(rollout(factory, policy, [Job("eval", 0)])) == 1
+    with pytest.raises(ModelError, match="no model 'tinyy'"):
+        open_policy("tinyy", factory, Sampling())

@@ -1,0 +1,98 @@
+"""What tests share: small transformers folders, made on the spot, and an environment that fits."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+MakeModel = Callable[..., Path]
+
+ARCHITECTURES = ("qwen3", "llama", "gemma", "gemma3", "mistral")
+_CHATML = (
+    "{% for m in messages %}<|im_start|>{{ m['role'] }}\n{{ m['content'] }}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+
+
+def _config(architecture: str, vocabulary: int, hidden: int) -> Any:
+    import transformers
+
+    common = {
+        "vocab_size": vocabulary,
+        "hidden_size": hidden,
+        "intermediate_size": 2 * hidden,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "head_dim": 16,
+        "max_position_embeddings": 512,
+        "pad_token_id": 0,
+        "bos_token_id": None,
+        "eos_token_id": 2,
+    }
+    if architecture == "gemma3":
+        # A window shorter than an episode, and a layer of each kind.
+        return transformers.Gemma3TextConfig(
+            **common,
+            sliding_window=8,
+            layer_types=["sliding_attention", "full_attention"],
+            query_pre_attn_scalar=16,
+        )
+    classes = {
+        "qwen3": transformers.Qwen3Config,
+        "llama": transformers.LlamaConfig,
+        "gemma": transformers.GemmaConfig,
+        "mistral": transformers.MistralConfig,
+    }
+    extra = {"sliding_window": 8} if architecture == "mistral" else {}
+    return classes[architecture](**common, **extra)
+
+
+@pytest.fixture(scope="session")
+def make_model(tmp_path_factory: pytest.TempPathFactory) -> MakeModel:
+    """Write a folder with random weights and a byte-level tokenizer, once for each description."""
+    made: dict[tuple[object, ...], Path] = {}
+
+    def make(
+        architecture: str = "qwen3", *, hidden: int = 64, template: str | None = _CHATML
+    ) -> Path:
+        key = (architecture, hidden, template)
+        if key not in made:
+            made[key] = _write(tmp_path_factory.mktemp(architecture), *key)
+        return made[key]
+
+    return make
+
+
+def _write(folder: Path, architecture: str, hidden: int, template: str | None) -> Path:
+    import torch
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+    from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast
+
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    special = ["<|pad|>", "<|im_start|>", "<|im_end|>"]
+    vocabulary = {token: i for i, token in enumerate([*special, *alphabet])}
+    core = Tokenizer(models.BPE(vocab=vocabulary, merges=[]))
+    core.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    core.decoder = decoders.ByteLevel()
+    core.add_special_tokens(special)
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=core, pad_token="<|pad|>", eos_token="<|im_end|>"
+    )
+    if template is not None:
+        tokenizer.chat_template = template
+    tokenizer.save_pretrained(folder)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = AutoModelForCausalLM.from_config(_config(architecture, len(vocabulary) + 1, hidden))
+        # Peaked logits: near-uniform ones would hide errors.
+        with torch.no_grad():
+            for parameter in model.parameters():
+                if parameter.ndim == 2:
+                    parameter.mul_(3.0)
+            model.get_output_embeddings().weight.mul_(8.0)
+    model.save_pretrained(folder)
+    return folder

@@ -1,0 +1,107 @@
+"""Names of environments."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import gymnasium
+import pytest
+
+import turnhalle as th
+from turnhalle.envs.errors import ConfigError, UnknownNameError
+from turnhalle.envs.registry import resolve
+
+SOURCE = '''
+import turnhalle as th
+
+class Guess(th.TextEnv):
+    """Guess."""
+    def __init__(self, limit=10, **kwargs):
+        super().__init__(**kwargs)
+        self.limit = limit
+    def draw(self, rng, difficulty):
+        return {"secret": rng.randint(1, self.limit)}
+    def start(self):
+        return "Guess."
+
+NotAnEnv = 3
+'''
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    path = tmp_path / "my_worlds.py"
+    path.write_text(SOURCE, encoding="utf-8")
+    return path
+
+
+@pytest.mark.parametrize("name", ["turnhalle/Tools-v0", "tools", "Tools", "Tools-v0"])
+def test_an_environment_answers_to_all_its_names(name: str) -> None:
+    assert th.make(name).id == "turnhalle/Tools-v0"
+
+
+def test_a_class_is_found_by_module_or_file(source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    by_file = resolve(f"{source}:Guess", limit=5)
+    assert by_file().limit == 5  # type: ignore[attr-defined]
+    monkeypatch.syspath_prepend(source.parent)
+    assert resolve("my_worlds:Guess").id == "my_worlds:Guess"
+    assert resolve(f"{source}:Guess").cls is by_file.cls
+
+
+def test_a_registered_class_keeps_its_id_however_it_is_named(source: Path) -> None:
+    text = SOURCE + '\nth.register("test/ByFile-v0", Guess)\n'
+    source.write_text(text, encoding="utf-8")
+    assert resolve(f"{source}:Guess").id == "test/ByFile-v0"
+    assert gymnasium.make("test/ByFile-v0").unwrapped.spec.id == "test/ByFile-v0"
+    assert "test/ByFile-v0" in th.registered()
+
+
+def test_the_newest_version_is_meant_where_none_is_said(source: Path) -> None:
+    cls = resolve(f"{source}:Guess").cls
+    th.register("test/Versions-v1", cls, limit=1)
+    th.register("test/Versions-v10", cls, limit=10)
+    th.register("test/Versions-v2", cls, limit=2)
+    assert th.make("versions").limit == 10  # type: ignore[attr-defined]
+    assert th.make("test/Versions-v2").limit == 2  # type: ignore[attr-defined]
+    th.register("other/Versions-v10", cls)
+    with pytest.raises(UnknownNameError, match="give the whole id"):
+        th.make("versions")
+
+
+def test_unknown_names_get_a_suggestion(source: Path) -> None:
+    with pytest.raises(UnknownNameError, match="did you mean 'tools'"):
+        th.make("tolls")
+    with pytest.raises(UnknownNameError, match="no module named 'nowhere'"):
+        th.make("nowhere:Guess")
+    with pytest.raises(UnknownNameError, match="no file"):
+        th.make("nowhere.py:Guess")
+    with pytest.raises(UnknownNameError, match="did you mean 'Guess'"):
+        th.make(f"{source}:Gues")
+    with pytest.raises(UnknownNameError, match="NotAnEnv"):
+        th.make(f"{source}:NotAnEnv")
+
+
+def test_a_file_that_fails_to_import_says_why(tmp_path: Path) -> None:
+    path = tmp_path / "broken.py"
+    path.write_text("import turnhalle\nraise RuntimeError('no luck')", encoding="utf-8")
+    with pytest.raises(ConfigError, match="failed on import: RuntimeError: no luck"):
+        th.make(f"{path}:Guess")
+
+
+def test_ids_must_be_complete_and_are_never_taken_over(source: Path) -> None:
+    cls = resolve(f"{source}:Guess").cls
+    with pytest.raises(ConfigError, match="namespace/Name-v0, got 'test/NoVersion'"):
+        th.register("test/NoVersion", cls)
+    th.register("test/Mine-v0", cls)
+    th.register("test/Mine-v0", cls)  # the same again is no harm
+    with pytest.raises(ConfigError, match="registered already"):
+        th.register("test/Mine-v0", "turnhalle.envs.math.env:Math")
+
+
+def test_options_that_an_environment_does_not_take_are_refused() -> None:
+    with pytest.raises(ConfigError, match="unexpected keyword argument 'colour'"):
+        th.make("math", colour="red")
+    with pytest.raises(UnknownNameError, match="math family"):
+        th.make("math", family="chian")
+    with pytest.raises(ConfigError, match="size must be an odd number"):
+        th.make("pacman", size=6)

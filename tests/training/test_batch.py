@@ -1,0 +1,87 @@
+"""Batches: rows point at sampled tokens, and splitting loses none."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from turnhalle.agents.core import Group, Segment, Trajectory, Turn
+from turnhalle.envs.core import StopReason
+from turnhalle.envs.tasks import Task
+from turnhalle.training.batch import Batch, make_batch
+
+TASK = Task("x", "train", 0, 1, {})
+
+
+def trajectory(turns: list[tuple[int, int]], first: int = 0, masked: bool = False) -> Trajectory:
+    """Turns of so many observed and sampled tokens; every token has its own id."""
+    made = []
+    token = first
+    for seen, sampled in turns:
+        observed = list(range(token, token + seen))
+        written = list(range(token + seen, token + seen + sampled))
+        token += seen + sampled
+        logprobs = [-0.001 * i for i in written]
+        made.append(Turn("", "", 0.0, segments=[Segment(observed), Segment(written, logprobs)]))
+    stop = StopReason.CANCELLED if masked else StopReason.FINISHED
+    return Trajectory(TASK, 0, made, stop=stop)
+
+
+TURNS = st.lists(st.tuples(st.integers(1, 5), st.integers(1, 6)), min_size=1, max_size=4)
+
+
+def batch_of(shapes: list[list[tuple[int, int]]]) -> Batch:
+    trajectories = [trajectory(turns, first=1000 * i) for i, turns in enumerate(shapes)]
+    advantages = [np.arange(len(turns)) + 10.0 * i for i, turns in enumerate(shapes)]
+    return make_batch([Group(TASK, trajectories)], [advantages])
+
+
+@given(st.lists(TURNS, min_size=1, max_size=5))
+def test_every_sampled_token_is_one_row_and_no_other_is(
+    shapes: list[list[tuple[int, int]]],
+) -> None:
+    batch = batch_of(shapes)
+    assert batch.num_rows == sum(sampled for turns in shapes for _, sampled in turns)
+    assert batch.num_tokens == sum(seen + sampled for turns in shapes for seen, sampled in turns)
+    tokens = [batch.sequences[s][p] for s, p in zip(batch.sequence, batch.position, strict=True)]
+    assert batch.sampler_logprob.tolist() == pytest.approx([-0.001 * t for t in tokens])
+    assert (batch.position > 0).all()
+
+
+def test_rows_carry_the_advantage_of_their_turn() -> None:
+    batch = batch_of([[(2, 1), (1, 2)], [(1, 1)]])
+    assert batch.advantage.tolist() == [0.0, 1.0, 1.0, 10.0]
+    assert batch.position.tolist() == [2, 4, 5, 1]
+
+
+@given(st.lists(TURNS, min_size=1, max_size=6), st.integers(1, 60))
+def test_micro_batches_keep_every_row_within_the_budget(
+    shapes: list[list[tuple[int, int]]], budget: int
+) -> None:
+    batch = batch_of(shapes)
+
+    def content(parts: list[Batch]) -> list[tuple[int, float, float]]:
+        rows = []
+        for part in parts:
+            for i in range(part.num_rows):
+                token = part.sequences[part.sequence[i]][part.position[i]]
+                rows.append((int(token), float(part.advantage[i]), float(part.sampler_logprob[i])))
+        return sorted(rows)
+
+    parts = batch.micro_batches(budget)
+    assert content(parts) == content([batch])
+    for part in parts:
+        padded = len(part.sequences) * max(len(s) for s in part.sequences)
+        assert padded <= budget or len(part.sequences) == 1
+
+
+def test_masked_skipped_and_silent_episodes_stay_out() -> None:
+    group = Group(TASK, [trajectory([(1, 2)]), trajectory([(1, 2)], masked=True)])
+    silent = Group(TASK, [Trajectory(TASK, 0, [], stop=StopReason.CONTEXT)] * 2)
+    empty = [np.zeros(0), np.zeros(0)]
+    batch = make_batch([group, group, silent], [[np.ones(1), np.zeros(1)], None, empty])
+    assert len(batch.sequences) == 1
+    assert batch.num_rows == 2
+    assert make_batch([group], [None]).num_rows == 0

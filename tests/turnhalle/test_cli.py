@@ -1,0 +1,179 @@
+"""The commands, as people type them."""
+
+from __future__ import annotations
+
+import io
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from turnhalle.cli import app, main
+
+COMMANDS = [command.callback.__name__ for command in app.registered_commands]  # type: ignore[union-attr]
+SMALL = [
+    "--set", "rollout.tasks=4", "--set", "rollout.group_size=4", "--set", "evaluate.tasks=10",
+    "--set", "learn.warmup_steps=0",
+]  # fmt: skip
+
+
+class Said:
+    """What a command printed and how it ended."""
+
+    def __init__(self, code: int, out: str, err: str) -> None:
+        self.code, self.out, self.err = code, out, err
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Any:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "160")
+
+    def run(*arguments: object, typed: str = "") -> Said:
+        monkeypatch.setattr(sys, "argv", ["turnhalle", *map(str, arguments)])
+        monkeypatch.setattr(sys, "stdin", io.StringIO(typed))
+        code: object = 0
+        try:
+            main()
+        except SystemExit as ended:
+            code = ended.code or 0
+        captured = capsys.readouterr()
+        assert isinstance(code, int)
+        return Said(code, captured.out, captured.err)
+
+    return run
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_shows_an_example(command: str, run: Any) -> None:
+    said = run(command, "--help")
+    assert said.code == 0
+    assert re.search(rf"Examples?:\s+turnhalle {command}", said.out)
+
+
+def test_the_commands_are_those_of_the_design() -> None:
+    assert COMMANDS == ["train", "bench", "prime", "check", "envs", "play", "runs"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["train", "--env", "tolls"], "did you mean 'tools'"),
+        (["train", "quickstrat"], "did you mean 'quickstart'"),
+        (["train", "--set", "stepps=3"], "did you mean 'steps'"),
+        (["train", "--model", "tinny"], "no model 'tinny'"),
+        (["train", "--model", "."], "is no model folder"),
+        (["train", "--resume", "nowhere"], "holds no run"),
+        (["train", "math", "--resume", "nowhere"], "a resumed run keeps its options"),
+        (["train", "--set", "model.device=cuda"], "sees no CUDA device"),
+        (["bench", "--policy", "orakel"], "no model 'orakel'"),
+        (["bench", "--policy", "oracle", "--split", "valid"], "unknown split 'valid'"),
+        (["prime"], "give an environment (--env) or a recipe"),
+        (["check", "nowhere.py:Guess"], "no file 'nowhere.py'"),
+        (["runs", "nowhere"], "holds no run"),
+    ],
+)
+def test_mistakes_are_one_clear_message(
+    arguments: list[str], said: str, run: Any, tmp_path: Path
+) -> None:
+    result = run(*arguments)
+    assert result.code == 2
+    assert result.err.startswith("error: ")
+    assert said in result.err
+    assert "Traceback" not in result.err
+    assert not list(tmp_path.glob("runs/*"))
+
+
+def test_a_run_from_start_to_end(run: Any, tmp_path: Path) -> None:
+    said = run("train", "--env", "math", "--steps", 3, *SMALL)
+    assert said.code == 0
+    folder = tmp_path / "runs" / "math-1"
+    assert "step 3/3" in said.out
+    assert re.search(r"before\s+│ +\d+ % \[", said.out)
+    assert re.search(r"gain: [+-]\d+ points \[", said.out)
+    assert "adapter  runs/math-1/adapter" in said.out
+    report = (folder / "report.html").read_text(encoding="utf-8")
+    assert report.count("<svg") == 2
+    assert "http://" not in report.replace("http://www.w3.org", "").replace(
+        "http://purl.org", ""
+    ).replace("http://creativecommons.org", "")
+    assert list((folder / "tensorboard").glob("events*"))
+
+    listed = run("runs")
+    assert "runs/math-1" in listed.out
+    assert "3 of 3" in listed.out
+    assert "held-out success" in run("runs", "runs/math-1").out
+    assert "sample" in run("runs", "runs/math-1", "--step", 2).out
+    assert "> " in run("runs", "runs/math-1", "--episode", 1).out
+
+    benched = run("bench", "--env", "math", "--policy", "runs/math-1", "--policy", "tiny", "-n", 20)
+    assert "points [" in benched.out
+
+    again = run("train", "--env", "math", "--out", "runs/math-1", *SMALL)
+    assert again.code == 2
+    assert "--resume runs/math-1" in again.err
+    more = run("train", "--resume", "runs/math-1", "--steps", 4)
+    assert "step 4/4" in more.out
+    assert run("train", "--env", "math", "--steps", 1, *SMALL).out.count("runs/math-2/adapter")
+
+
+@pytest.mark.parametrize("architecture", ["qwen3", "llama", "gemma", "gemma3", "mistral"])
+def test_any_model_folder_trains_two_steps(architecture: str, make_model: Any, run: Any) -> None:
+    said = run(
+        "train", "--env", "tools", "--model", make_model(architecture), "--steps", 2, *SMALL,
+        "--set", "rollout.max_new_tokens=8", "--set", "env.options={max_turns=2}",
+        "--set", "chat.system_prompt=", "--out", "run",
+    )  # fmt: skip
+    assert said.code == 0, said.err
+    assert "step 2/2" in said.out
+    assert "turnhalle prime --env tools" in said.out  # it says that there is nothing to learn from
+
+
+def test_models_of_odd_sizes_train_too(make_model: Any, run: Any) -> None:
+    folder = make_model("llama", hidden=96)
+    said = run(
+        "train", "--env", "math", "--model", folder, "--steps", 1, *SMALL,
+        "--set", "rollout.max_new_tokens=8", "--out", "run",
+    )  # fmt: skip
+    assert said.code == 0, said.err
+
+
+def test_the_check_fails_where_a_check_fails(run: Any, tmp_path: Path) -> None:
+    assert run("check", "tools").code == 0
+    source = tmp_path / "bad.py"
+    source.write_text(
+        "import turnhalle as th\n"
+        "class Bad(th.TextEnv):\n"
+        "    'Pays for nothing.'\n"
+        "    def draw(self, rng, difficulty): return {'n': rng.randrange(10**6)}\n"
+        "    def start(self): return str(self.instance['n'])\n"
+        "    def respond(self, action): return th.End('', success=True, reward=1.0)\n"
+        "    def oracle(self): return 'x'\n",
+        encoding="utf-8",
+    )
+    said = run("check", "bad.py:Bad")
+    assert said.code == 1
+    assert re.search(r"null policy +│ FAILED", said.out)
+
+
+def test_environments_are_listed(run: Any) -> None:
+    said = run("envs")
+    assert "turnhalle/Pacman-v0" in said.out
+    assert "order, price, refund, restock" in said.out
+
+
+def test_people_can_play_take_back_and_ask(run: Any) -> None:
+    said = run("play", "math", "--task", 3, typed="1\n:undo\n:hint\n:quit\n")
+    assert said.out.count("wrong") == 2  # the rules say the word, too
+    hint = re.search(r"#### (\d+)", said.out)
+    assert hint is not None
+    solved = run("play", "math", "--task", 3, typed=f"{hint[1]}\n")
+    assert "solved in 1 turns, return 1.00" in solved.out
+
+
+def test_the_version_is_printed(run: Any) -> None:
+    import turnhalle
+
+    assert run("--version").out.strip() == turnhalle.__version__
