@@ -139,12 +139,19 @@ class Chat:
         return adapted
 
     def _render(self, messages: Sequence[Message], tools: Sequence[ToolSpec] = ()) -> str:
-        rendered: str = self._tokenizer.apply_chat_template(
-            [m.model_dump(exclude_none=True) for m in messages],
-            tools=[tool.as_openai() for tool in tools] or None,
-            tokenize=False,
-            add_generation_prompt=True,
-        )
+        try:
+            rendered: str = self._tokenizer.apply_chat_template(
+                [m.model_dump(exclude_none=True) for m in messages],
+                tools=[tool.as_openai() for tool in tools] or None,
+                tokenize=False,
+                add_generation_prompt=True,
+            )
+        except Exception as error:  # templates raise whatever they like
+            roles = ", ".join(m.role for m in messages)
+            raise ModelError(
+                f"the chat template of {self._name} cannot render a conversation of {roles}: "
+                f"{error}"
+            ) from error
         return rendered
 
     def _encode(self, text: str) -> list[int]:
@@ -178,7 +185,7 @@ class Chat:
         conversation = [probe, user] if role == "system" else [user, answer, probe]
         try:
             return PLACEHOLDER in self._render(conversation)
-        except Exception:  # templates refuse roles by whatever exception they like
+        except ModelError:
             return False
 
     def _check_prefix_stable(self) -> None:
@@ -187,15 +194,17 @@ class Chat:
         Raises:
             ModelError: Shows where two renders part.
         """
-        second = Message(role="tool" if self._has_tool_role else "user", content="seen")
-        for answer in _PROBES:
-            history = [Message(role="user", content="?")]
-            for _ in range(3):
-                before = self._render(history) + answer
-                history += [Message(role="assistant", content=answer), second]
-                after = self._render(history)
-                if not after.startswith(before):
-                    raise ModelError(self._unstable(before, after))
+        user, tool = (Message(role=role, content="seen") for role in ("user", "tool"))
+        # Some templates rewrite what came before a user's message, but not before a tool's.
+        for second in [user, *([tool] if self._has_tool_role else [])]:
+            for answer in _PROBES:
+                history = [Message(role="user", content="?")]
+                for _ in range(3):
+                    before = self._render(history) + answer
+                    history += [Message(role="assistant", content=answer), second]
+                    after = self._render(history)
+                    if not after.startswith(before):
+                        raise ModelError(self._unstable(before, after))
 
     def _unstable(self, before: str, after: str) -> str:
         at = next(

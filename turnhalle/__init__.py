@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from turnhalle.envs.registry import register as register
     from turnhalle.envs.registry import registered as registered
     from turnhalle.envs.tasks import Task as Task
+    from turnhalle.envs.tools.formats import render_call as render_call
     from turnhalle.envs.tools.toolbox import ToolEnv as ToolEnv
     from turnhalle.envs.tools.toolbox import tool as tool
 
@@ -42,6 +43,7 @@ _HOMES = {
     "make": "envs.registry",
     "parse_int": "envs.core",
     "register": "envs.registry",
+    "render_call": "envs.tools.formats",
     "registered": "envs.registry",
     "tool": "envs.tools.toolbox",
 }

@@ -48,7 +48,7 @@ def parse_action(action: str) -> ParsedAction:
     return ParsedAction(calls, _TAG.sub("", action).strip(), problems)
 
 
-def render_call(name: str, **arguments: Any) -> str:
+def render_call(name: str, /, **arguments: Any) -> str:
     """Write a call in the canonical form."""
     body = json.dumps({"name": name, "arguments": arguments}, ensure_ascii=False)
     return f"<tool_call>{body}</tool_call>"

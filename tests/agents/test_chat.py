@@ -22,6 +22,15 @@ TOOLS = th.make("tools").tools()
 STRIPS_THINKING = CHATML.replace(
     "{{ message['content'] }}", "{{ message['content'].split('</think>')[-1] }}"
 )
+STRIPS_BEFORE_USERS = (  # like Qwen3: thinking is kept as long as only tools answer
+    "{% set ns = namespace(last=0) %}{% for m in messages %}{% if m['role'] == 'user' %}"
+    "{% set ns.last = loop.index0 %}{% endif %}{% endfor %}"
+    + CHATML.replace(
+        "{{ message['content'] }}",
+        "{{ message['content'] if loop.index0 > ns.last else "
+        "message['content'].split('</think>')[-1] }}",
+    )
+)
 NO_SYSTEM = (
     "{% if messages[0]['role'] == 'system' %}{{ raise_exception('no') }}{% endif %}" + CHATML
 )
@@ -136,11 +145,16 @@ def test_roles_that_a_template_refuses_become_user_messages(make_model: Any) -> 
     )
 
 
-@pytest.mark.parametrize("template", [STRIPS_THINKING, DATED])
+@pytest.mark.parametrize("template", [STRIPS_THINKING, STRIPS_BEFORE_USERS, DATED])
 def test_templates_that_rewrite_the_history_are_refused(make_model: Any, template: str) -> None:
     with pytest.raises(ModelError, match="not prefix-stable") as caught:
         chat(make_model, template)
     assert "chatml" in str(caught.value)
+
+
+def test_a_template_that_cannot_render_is_refused(make_model: Any) -> None:
+    with pytest.raises(ModelError, match="cannot render a conversation of user"):
+        chat(make_model, "{{ messages[0]['content'].text.nothing }}")
 
 
 def test_a_template_without_an_end_token_is_refused(make_model: Any) -> None:

@@ -86,6 +86,12 @@ def test_compact_reads_words_by_position_and_type() -> None:
     assert call.arguments == {"item": "dried fig"}
 
 
+def test_an_argument_may_be_called_name() -> None:
+    tool = ToolSpec(name="phone", parameters={"properties": {"name": {"type": "string"}}})
+    (call,) = parse_action(to_canonical("phone Ada", "compact", [tool])).calls
+    assert (call.name, call.arguments) == ("phone", {"name": "Ada"})
+
+
 def test_text_that_names_no_tool_is_an_answer() -> None:
     assert to_canonical("done", "compact", TOOLS) == "done"
     assert to_canonical("17", "compact", TOOLS) == "17"

@@ -1,0 +1,159 @@
+"""One GRPO step on the same work, ours beside TRL's: CPU-seconds on one thread, medians.
+
+A random Qwen3 of 0.87 M parameters plays 8 tasks x 8 rollouts x 3 turns x 32 tokens; then comes one
+update. Full fine-tuning and LoRA rank 8 in 32 bits, and ours on NF4 too, which TRL cannot on a CPU.
+TRL runs in .venvs/trl (made on first use); `--no-peer` leaves it out.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+import venv
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import turnhalle as th
+from turnhalle.agents.chat import Chat, ChatOptions
+from turnhalle.agents.engines.base import Sampling
+from turnhalle.agents.engines.local import TransformersEngine
+from turnhalle.agents.llm import LLMPolicy
+from turnhalle.agents.models import ModelOptions, load_model
+from turnhalle.agents.process import tune_process
+from turnhalle.agents.rollout import rollout_groups
+from turnhalle.envs.registry import EnvFactory
+from turnhalle.training.batch import make_batch
+from turnhalle.training.credit import grpo
+from turnhalle.training.learner import Learner, LearnOptions
+
+ROOT = Path(__file__).parents[1]
+TASKS, GROUP, TURNS, TOKENS = 8, 8, 3, 32
+
+
+class Game(th.TextEnv):
+    """Three turns; the reward is a checksum of what was said."""
+
+    max_turns = TURNS
+
+    def draw(self, rng: random.Random, difficulty: int) -> dict[str, Any]:
+        return {"game": rng.randrange(10**6)}
+
+    def start(self) -> str:
+        return f"Game {self.instance['game']}: reach the goal. Guess."
+
+    def respond(self, action: str) -> th.Reply:
+        return th.Reply(f"obs {self.turn}: try again", reward=sum(map(ord, action)) % 7 / 7)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--steps", type=int, default=4, help="measured steps, after one warm-up")
+    parser.add_argument("--no-peer", action="store_true", help="leave TRL out")
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    with tempfile.TemporaryDirectory() as folder:
+        _write_model(Path(folder))
+        print("| what | Turnhalle, CPU-s a step | TRL 1.16, CPU-s a step | ratio |")
+        print("|---|---|---|---|")
+        for name, precision, is_lora in (
+            ("full, 32 bits", "fp32", False),
+            ("LoRA r8, 32 bits", "fp32", True),
+            ("LoRA r8, NF4", "nf4", True),
+        ):
+            ours = statistics.median(_ours(folder, precision, is_lora, arguments.steps))
+            peer = None
+            if not arguments.no_peer and precision == "fp32":
+                peer = statistics.median(_trl(folder, is_lora, arguments.steps))
+            theirs = "-" if peer is None else f"{peer:.2f}"
+            ratio = "-" if peer is None else f"{peer / ours:.2f}"
+            print(f"| {name} | {ours:.2f} | {theirs} | {ratio} |", flush=True)
+
+
+def _ours(folder: str, precision: Any, is_lora: bool, steps: int) -> list[float]:
+    options = ModelOptions(name=folder, precision=precision, lora_rank=8, lora_alpha=16)
+    lm = load_model(options, lora_seed=0 if is_lora else None)
+    tune_process(lm.num_parameters)
+    if not is_lora:
+        lm.model.requires_grad_(True)
+    chat = Chat(lm.tokenizer, ChatOptions(system_prompt=""))
+    chat.stop_ids = frozenset()  # every turn has all its tokens, as in the peer's run
+    engine = TransformersEngine(lm)
+    policy = LLMPolicy("policy", engine, chat, Sampling(max_new_tokens=TOKENS))
+    learner = Learner(lm, LearnOptions(minibatches=1), 1.0)
+    seconds = []
+    for step in range(steps + 1):
+        started = time.process_time()
+        tasks = [step * TASKS + i for i in range(TASKS)]
+        groups = rollout_groups(EnvFactory(Game), policy, tasks, GROUP, seed=step)
+        batch = make_batch(groups, [grpo(group) for group in groups])
+        learner.update(batch, 1e-5, step)
+        engine.refresh(step)
+        seconds.append(time.process_time() - started)
+        assert batch.num_rows == TASKS * GROUP * TURNS * TOKENS
+    return seconds[1:]
+
+
+def _trl(folder: str, is_lora: bool, steps: int) -> list[float]:
+    home = ROOT / ".venvs" / "trl"
+    if not (home / ".ready").exists():
+        venv.create(home, with_pip=True)
+        pip = [str(home / "bin" / "python"), "-m", "pip", "install", "-q"]
+        subprocess.run([*pip, "torch==2.13.0"], check=True)
+        needed = ROOT / "benchmarks" / "peers" / "requirements-trl.txt"
+        subprocess.run([*pip, "-r", str(needed)], check=True)
+        (home / ".ready").touch()
+    work = {
+        "model": folder, "out": f"{folder}/out", "lora": is_lora, "steps": steps + 1,
+        "tasks": TASKS, "group_size": GROUP, "turns": TURNS, "tokens": TOKENS,
+    }  # fmt: skip
+    script = ROOT / "benchmarks" / "peers" / "trl_step.py"
+    done = subprocess.run(
+        [str(home / "bin" / "python"), str(script), json.dumps(work)],
+        capture_output=True,
+        text=True,
+    )
+    if done.returncode:
+        raise SystemExit(f"TRL failed:\n{done.stderr}")
+    seconds: list[float] = json.loads(done.stdout.strip().splitlines()[-1])
+    return seconds
+
+
+def _write_model(folder: Path) -> None:
+    """A random Qwen3 with a byte-level tokenizer."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+    from transformers import PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM
+
+    special = ["<|pad|>", "<|im_start|>", "<|im_end|>"]
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    core = Tokenizer(
+        models.BPE(vocab={t: i for i, t in enumerate([*special, *alphabet])}, merges=[])
+    )
+    core.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    core.decoder = decoders.ByteLevel()
+    core.add_special_tokens(special)
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=core, pad_token="<|pad|>", eos_token="<|im_end|>"
+    )
+    from turnhalle.agents.chat import CHATML
+
+    tokenizer.chat_template = CHATML
+    tokenizer.save_pretrained(folder)
+    torch.manual_seed(0)
+    config = Qwen3Config(
+        vocab_size=640, hidden_size=128, intermediate_size=384, num_hidden_layers=4,
+        num_attention_heads=4, num_key_value_heads=2, head_dim=32, max_position_embeddings=2048,
+        tie_word_embeddings=True, eos_token_id=2, pad_token_id=0,
+    )  # fmt: skip
+    Qwen3ForCausalLM(config).save_pretrained(folder)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
