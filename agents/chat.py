@@ -19,6 +19,8 @@ from turnhalle.envs.core import Message, ToolSpec
 from turnhalle.envs.errors import ConfigError, ModelError, unknown_name
 from turnhalle.envs.tools.formats import FORMATS, describe, from_canonical, to_canonical
 
+from .models import load_tokenizer, read_settings
+
 PLACEHOLDER = "PLACEHOLDER-3f8a"
 CHATML = (
     "{% for message in messages %}<|im_start|>{{ message['role'] }}\n"
@@ -67,7 +69,7 @@ class Chat:
         self.tool_format = options.tool_format or "hermes"
         if self.tool_format not in FORMATS:
             raise unknown_name("tool_format", self.tool_format, FORMATS)
-        self._tokenizer = tokenizer
+        self.tokenizer = tokenizer
         self._name = name
         if options.chat_template is not None:
             tokenizer.chat_template = _read_template(options.chat_template)
@@ -76,6 +78,7 @@ class Chat:
                 f"{name} has no chat template. Give one: "
                 '--set chat.chat_template="chatml" or a Jinja file.'
             )
+        self._told: dict[tuple[str, ...], bool] = {}
         self._has_system = self._can_render("system")
         self._has_tool_role = self._can_render("tool")
         self._check_prefix_stable()
@@ -85,9 +88,11 @@ class Chat:
 
     def prompt(self, messages: Sequence[Message], tools: Sequence[ToolSpec]) -> list[int]:
         """Token ids of the first prompt, up to where the model begins to write."""
-        conversation = self._adapt([*self._system(messages, tools), *_others(messages)])
-        text = self._render(conversation, tools if self._renders_tools(tools) else ())
-        return self._encode(text)
+        by_template = self._renders_tools(tools)
+        system = self._system(messages, () if by_template else tools)
+        others = [message for message in messages if message.role != "system"]
+        conversation = self._adapt([*system, *others])
+        return self._encode(self._render(conversation, tools if by_template else ()))
 
     def continuation(self, sampled: Sequence[int], messages: Sequence[Message]) -> list[int]:
         """Token ids between a sampled turn and the next: its end, the new messages, the header.
@@ -105,7 +110,7 @@ class Chat:
         ids = list(sampled)
         if ids and ids[-1] in self.stop_ids:
             ids.pop()
-        text = self._tokenizer.decode(ids, clean_up_tokenization_spaces=False)
+        text = self.tokenizer.decode(ids, clean_up_tokenization_spaces=False)
         return to_canonical(_THINKING.sub("", text).strip(), self.tool_format, tools)
 
     def write(self, action: str, tools: Sequence[ToolSpec]) -> list[int]:
@@ -114,11 +119,11 @@ class Chat:
         return [*self._encode(text), self._turn_end]
 
     def _system(self, messages: Sequence[Message], tools: Sequence[ToolSpec]) -> list[Message]:
-        """The system message: the caller's or the environment's, and the tools if need be."""
+        """The system message: the caller's or the environment's, and the tools to be told in it."""
         rules = "\n".join(m.content for m in messages if m.role == "system")
         if self.options.system_prompt is not None:
             rules = self.options.system_prompt
-        if tools and not self._renders_tools(tools) and self.options.system_prompt != "":
+        if tools and self.options.system_prompt != "":
             rules = "\n\n".join(filter(None, [rules, describe(tools, self.tool_format)]))
         return [Message(role="system", content=rules)] if rules else []
 
@@ -140,7 +145,7 @@ class Chat:
 
     def _render(self, messages: Sequence[Message], tools: Sequence[ToolSpec] = ()) -> str:
         try:
-            rendered: str = self._tokenizer.apply_chat_template(
+            rendered: str = self.tokenizer.apply_chat_template(
                 [m.model_dump(exclude_none=True) for m in messages],
                 tools=[tool.as_openai() for tool in tools] or None,
                 tokenize=False,
@@ -155,7 +160,7 @@ class Chat:
         return rendered
 
     def _encode(self, text: str) -> list[int]:
-        ids: list[int] = self._tokenizer.encode(text, add_special_tokens=False)
+        ids: list[int] = self.tokenizer.encode(text, add_special_tokens=False)
         return ids
 
     def _render_tail(self, messages: tuple[Message, ...]) -> tuple[int, ...]:
@@ -173,9 +178,11 @@ class Chat:
         """Does the template tell the model what tools there are, in the format we read?"""
         if not tools or self.tool_format != "hermes":
             return False
-        probe = [Message(role="user", content="?")]
-        rendered = self._render(probe, tools)
-        return "<tool_call>" in rendered and all(tool.name in rendered for tool in tools)
+        names = tuple(tool.name for tool in tools)
+        if names not in self._told:
+            rendered = self._render([Message(role="user", content="?")], tools)
+            self._told[names] = "<tool_call>" in rendered and all(n in rendered for n in names)
+        return self._told[names]
 
     def _can_render(self, role: Any) -> bool:
         """Does the template show messages of this role?"""
@@ -220,18 +227,23 @@ class Chat:
 
     def _find_turn_end(self) -> int:
         tail = self._render_tail((Message(role="user", content="!"),))
-        special = set(self._tokenizer.all_special_ids) | set(self._tokenizer.added_tokens_decoder)
+        special = set(self.tokenizer.all_special_ids) | set(self.tokenizer.added_tokens_decoder)
         if tail[0] not in special:
             raise ModelError(
                 f"the chat template of {self._name} ends a turn with plain text "
-                f"({self._tokenizer.decode(tail[:3])!r}); the model cannot end its turn by a "
+                f"({self.tokenizer.decode(tail[:3])!r}); the model cannot end its turn by a "
                 "special token there"
             )
         return tail[0]
 
 
-def _others(messages: Sequence[Message]) -> list[Message]:
-    return [m for m in messages if m.role != "system"]
+def load_chat(name: str, options: ChatOptions) -> Chat:
+    """The chat of a model, by the options given and its folder's settings; reads no weights.
+
+    Raises:
+        ModelError: No such model, or one that cannot be spoken to token-exactly.
+    """
+    return Chat(load_tokenizer(name), options.over(read_settings(name)), name)
 
 
 def _eos_ids(tokenizer: Any) -> list[int]:

@@ -10,7 +10,7 @@ from turnhalle.envs.errors import ModelError
 
 if TYPE_CHECKING:
     from peft import PeftModel
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+    from transformers import PreTrainedModel
 
     from .engines.cache import SlotCache
 
@@ -19,16 +19,10 @@ _HEAD_TOLERANCE = 1e-3
 
 
 class LanguageModel:
-    """A model with its tokenizer; LoRA layers, where there are any, are injected in place."""
+    """A model; LoRA layers, where there are any, are injected in place."""
 
-    def __init__(
-        self,
-        model: PreTrainedModel,
-        tokenizer: PreTrainedTokenizerBase,
-        peft: PeftModel | None = None,
-    ) -> None:
+    def __init__(self, model: PreTrainedModel, peft: PeftModel | None = None) -> None:
         self.model = model
-        self.tokenizer = tokenizer
         self.peft = peft
         self.config: Any = model.config.get_text_config()
         self._decoder: Any = model.get_decoder()

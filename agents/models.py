@@ -17,6 +17,7 @@ from turnhalle.envs.errors import ConfigError, ModelError
 
 if TYPE_CHECKING:
     import torch
+    from transformers import PreTrainedTokenizerBase
 
     from .lm import LanguageModel
 
@@ -62,7 +63,7 @@ def load_model(
     require_packages(options.precision)
     folder = resolve_model(options.name)
     device = _device(options.device)
-    config, tokenizer = _inspect(folder, options.name)
+    config = _read_config(folder, options.name)
     from .lm import LanguageModel
     from .quantize import guard_cpu, quantization
     from .quiet import Quiet
@@ -86,9 +87,38 @@ def load_model(
     model.eval()
     if options.gradient_checkpointing:
         _checkpoint_gradients(model)
-    lm = LanguageModel(model, tokenizer, peft)
+    lm = LanguageModel(model, peft)
     lm.check_head()
     return lm
+
+
+def load_tokenizer(name: str) -> PreTrainedTokenizerBase:
+    """The tokenizer of a model, after a look whether the two belong together.
+
+    Raises:
+        ModelError: No such model, no tokenizer, or one of another model.
+    """
+    folder = resolve_model(name)
+    config = _read_config(folder, name)
+    _require_tokenizer(folder, name)
+    from transformers import AutoTokenizer
+
+    from .quiet import Quiet
+
+    with Quiet():
+        try:
+            tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(folder)
+        except (OSError, ValueError, TypeError, ImportError) as error:
+            raise ModelError(
+                f"cannot read the tokenizer of {name}: {_first_line(error)}"
+            ) from error
+    vocabulary = config.get_text_config().vocab_size
+    if len(tokenizer) > vocabulary:
+        raise ModelError(
+            f"{name}: the tokenizer knows {len(tokenizer)} tokens, the model {vocabulary}; "
+            "they do not belong together"
+        )
+    return tokenizer
 
 
 def resolve_model(name: str) -> str:
@@ -164,9 +194,8 @@ def _dtype(precision: str, device: torch.device) -> torch.dtype:
     return by_name.get(precision, on_device)
 
 
-def _inspect(folder: str, name: str) -> tuple[Any, Any]:
-    """Config and tokenizer of a model, checked against each other."""
-    from transformers import AutoConfig, AutoTokenizer
+def _read_config(folder: str, name: str) -> Any:
+    from transformers import AutoConfig
     from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING
 
     from .quiet import Quiet
@@ -176,22 +205,9 @@ def _inspect(folder: str, name: str) -> tuple[Any, Any]:
             config = AutoConfig.from_pretrained(folder)
         except (OSError, ValueError) as error:
             raise ModelError(f"cannot read the model {name!r}: {_first_line(error)}") from error
-        if type(config) not in MODEL_FOR_CAUSAL_LM_MAPPING:
-            raise ModelError(f"{name} is a {config.model_type!r} model, no causal language model")
-        _require_tokenizer(folder, name)
-        try:
-            tokenizer = AutoTokenizer.from_pretrained(folder)
-        except (OSError, ValueError, TypeError, ImportError) as error:
-            raise ModelError(
-                f"cannot read the tokenizer of {name}: {_first_line(error)}"
-            ) from error
-    vocabulary = config.get_text_config().vocab_size
-    if len(tokenizer) > vocabulary:
-        raise ModelError(
-            f"{name}: the tokenizer knows {len(tokenizer)} tokens, the model {vocabulary}; "
-            "they do not belong together"
-        )
-    return config, tokenizer
+    if type(config) not in MODEL_FOR_CAUSAL_LM_MAPPING:
+        raise ModelError(f"{name} is a {config.model_type!r} model, no causal language model")
+    return config
 
 
 def _require_tokenizer(folder: str, name: str) -> None:

@@ -26,10 +26,13 @@ def open_policy(name: str, factory: EnvFactory, sampling: Sampling) -> Policy:
     """
     if name in SCRIPTED:
         return scripted_policy(name, factory)
-    from .chat import Chat, ChatOptions
-    from .models import ModelOptions, load_model, read_settings, require_packages
+    from .models import ModelOptions, load_model, require_packages
 
-    options, chat_options, adapter = ModelOptions(name=name), ChatOptions(), None
+    options = ModelOptions(name=name)
+    require_packages(options.precision)
+    from .chat import ChatOptions, load_chat
+
+    chat_options, adapter = ChatOptions(), None
     if (Path(name) / FILE).is_file():
         store = RunStore(Path(name), read_only=True)
         saved = store.get("options")
@@ -37,12 +40,11 @@ def open_policy(name: str, factory: EnvFactory, sampling: Sampling) -> Policy:
         options = ModelOptions.model_validate(saved["model"])
         chat_options = ChatOptions.model_validate(saved["chat"])
         adapter = Path(name) / "adapter"
-    require_packages(options.precision)
+    chat = load_chat(options.name, chat_options)
     lm = load_model(options, adapter=adapter)
     from .engines.local import TransformersEngine
     from .llm import LLMPolicy
     from .process import tune_process
 
     tune_process(lm.num_parameters)
-    chat = Chat(lm.tokenizer, chat_options.over(read_settings(options.name)), options.name)
     return LLMPolicy(name, TransformersEngine(lm), chat, sampling)

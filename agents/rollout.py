@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from turnhalle.envs.core import StopReason
+from turnhalle.envs.core import StepInfo, StopReason
 from turnhalle.envs.env import TextEnv
 from turnhalle.envs.errors import EnvError, TurnhalleError
 from turnhalle.envs.registry import EnvFactory
@@ -40,8 +40,18 @@ class _Episode:
 
     def __init__(self, env: TextEnv, job: Job) -> None:
         self._env = env
-        self._observation, self.info = env.reset(options={"split": job.split, "task": job.index})
+        self._observation, self.info = "", StepInfo(messages=[])
+        error = None
+        try:
+            self._observation, self.info = env.reset(
+                options={"split": job.split, "task": job.index}
+            )
+        except EnvError as caught:
+            error = str(caught)
         self.trajectory = Trajectory(env.task, job.sample)
+        self.is_broken = error is not None
+        if error is not None:
+            self.trajectory.stop, self.trajectory.error = StopReason.ENV_ERROR, error
 
     def play(self, decision: Decision) -> bool:
         """Take a decision; False once the episode is over."""
@@ -96,7 +106,13 @@ def rollout(
     while waiting or live:
         while waiting and len(live) < policy.max_concurrent:
             number, job = waiting.popleft()
-            live[number] = _open(factory, policy, number, job)
+            opened = _open(factory, policy, number, job)
+            if opened.is_broken:
+                done[number] = opened.trajectory
+            else:
+                live[number] = opened
+        if not live:
+            continue
         if watch is not None and watch(len(done), len(jobs)):
             for number in live:
                 policy.end(number)
@@ -108,6 +124,8 @@ def rollout(
                 continue
             policy.end(decision.episode)
             done[decision.episode] = live.pop(decision.episode).trajectory
+    if watch is not None:
+        watch(len(done), len(jobs))
     return [done[number] for number in range(len(jobs))]
 
 
@@ -130,6 +148,8 @@ def rollout_groups(
 def _open(factory: EnvFactory, policy: Policy, number: int, job: Job) -> _Episode:
     env = factory()
     episode = _Episode(env, job)
+    if episode.is_broken:
+        return episode
     seed = derive_seed("sample", job.seed, job.split, job.index, job.sample)
     opening = Opening(number, episode.info["messages"], episode.info.get("tools", []), seed, env)
     policy.begin(opening)

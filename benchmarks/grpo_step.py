@@ -22,7 +22,7 @@ from typing import Any
 import torch
 
 import turnhalle as th
-from turnhalle.agents.chat import Chat, ChatOptions
+from turnhalle.agents.chat import ChatOptions, load_chat
 from turnhalle.agents.engines.base import Sampling
 from turnhalle.agents.engines.local import TransformersEngine
 from turnhalle.agents.llm import LLMPolicy
@@ -83,7 +83,7 @@ def _ours(folder: str, precision: Any, is_lora: bool, steps: int) -> list[float]
     tune_process(lm.num_parameters)
     if not is_lora:
         lm.model.requires_grad_(True)
-    chat = Chat(lm.tokenizer, ChatOptions(system_prompt=""))
+    chat = load_chat(folder, ChatOptions(system_prompt=""))
     chat.stop_ids = frozenset()  # every turn has all its tokens, as in the peer's run
     engine = TransformersEngine(lm)
     policy = LLMPolicy("policy", engine, chat, Sampling(max_new_tokens=TOKENS))

@@ -15,20 +15,12 @@ from typing import Any, Self, final
 from .author import World
 from .core import End, Message, Reply, StepInfo, StopReason
 from .errors import ConfigError, EnvError, EpisodeOverError, TaskError, unknown_name
+from .families import family_of, require_variety
 from .seeding import derive_rng
 from .spaces import UnicodeText
-from .tasks import (
-    MIN_INSTANCES,
-    Family,
-    Task,
-    draw_task,
-    require_variety,
-    sample_instances,
-)
+from .tasks import Family, Task, draw_task
 
 _RESET_OPTIONS = ("split", "task", "difficulty", "noise")
-_families: dict[tuple[str, str, int], Family] = {}
-_varied: set[Family] = set()
 
 
 class TextEnv(World):
@@ -39,12 +31,13 @@ class TextEnv(World):
     """
 
     system_prompt = ""
-    _construction: tuple[tuple[Any, ...], dict[str, Any]]
+    construction: tuple[tuple[Any, ...], dict[str, Any]]
+    """Arguments that this environment was built with."""
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Self:
         """Remember the arguments, so that `fork` can build another environment like this one."""
         env = super().__new__(cls)
-        env._construction = (args, kwargs)
+        env.construction = (args, kwargs)
         return env
 
     def __init__(
@@ -146,20 +139,14 @@ class TextEnv(World):
             if not isinstance(value, int) or value < 0:
                 raise ConfigError(f"{name} must be an integer of at least 0, got {value!r}")
         family = self.task_family(difficulty)
-        if split != "train" and family.by_content and family not in _varied:
-            require_variety(self.id, self.draw, difficulty)
-            _varied.add(family)
+        if split != "train":
+            require_variety(family)
         return self.begin(draw_task(family, split, index, noise))
 
     @final
     def task_family(self, difficulty: int | None = None) -> Family:
         """What draws the tasks at a difficulty, and whether they are split by content."""
-        difficulty = self.difficulty if difficulty is None else difficulty
-        key = (self.id, repr(self._construction), difficulty)
-        if key not in _families:
-            shows = self.metadata["snapshot"] == "none" or self._shows_its_tasks(difficulty)
-            _families[key] = Family(self.id, self._anew().draw, difficulty, shows)
-        return _families[key]
+        return family_of(self, self.difficulty if difficulty is None else difficulty)
 
     @final
     def begin(self, task: Task) -> tuple[str, StepInfo]:
@@ -255,27 +242,17 @@ class TextEnv(World):
     @final
     def fork(self) -> Self:
         """Another environment in the same state; the two go on apart."""
-        other = self._anew()
+        other = self.anew()
         other.set_state(self.get_state())
         return other
 
-    def _anew(self) -> Self:
-        args, kwargs = self._construction
+    @final
+    def anew(self) -> Self:
+        """Another environment of this kind, without an episode."""
+        args, kwargs = self.construction
         other = type(self)(*args, **kwargs)
         other.spec = self.spec
         return other
-
-    def _shows_its_tasks(self, difficulty: int) -> bool:
-        """Do any two tasks open with different words?"""
-        probe = self._anew()
-        openings = set()
-        samples = sample_instances(self.id, self.draw, difficulty)
-        for index, instance in zip(range(MIN_INSTANCES), samples, strict=False):
-            opening, info = probe.begin(Task(self.id, "train", index, difficulty, instance))
-            openings.add((opening, *(m.content for m in info["messages"])))
-            if len(openings) > 1:
-                return True
-        return False
 
     def _messages(self, reply: Reply) -> list[Message]:
         return list(reply.messages) or [Message(role="user", content=reply.text)]

@@ -3,10 +3,6 @@
 An instance belongs to the split that the hash of its content says, so `train`, `eval` and `test`
 are disjoint whatever the seeds are, in every environment and version that draws such instances.
 Drawing goes on until the split matches.
-
-Where every episode opens with the same words (guess my number), no policy can recognise a task, so
-none can leak; holding instances out would only teach that their secrets never occur. Tasks of such
-a family are split by draw: each split has streams of its own.
 """
 
 from __future__ import annotations
@@ -14,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -27,10 +23,6 @@ Draw = Callable[[random.Random, int], Instance]
 SPLITS = {"train": 0.8, "eval": 0.1, "test": 0.1}
 """Share of the instances by split."""
 
-MIN_INSTANCES = 30
-"""A family with fewer different instances has no honest held-out split: three would be left."""
-
-_VARIETY_DRAWS = 200
 _MAX_DRAWS = 2000
 
 
@@ -111,28 +103,4 @@ def draw_task(family: Family, split: str, index: int, noise: int) -> Task:
     raise TaskError(
         f"{env} at difficulty {difficulty}: {_MAX_DRAWS} draws gave no instance of split "
         f"{split!r}; the family is too small to be split. Raise the difficulty or widen `draw`."
-    )
-
-
-def sample_instances(env: str, draw: Draw, difficulty: int) -> Iterator[Instance]:
-    """Instances of a family, whatever their split, to see what it is like."""
-    rng = derive_rng(env, "sample", difficulty)
-    return (draw(rng, difficulty) for _ in range(_VARIETY_DRAWS))
-
-
-def require_variety(env: str, draw: Draw, difficulty: int) -> None:
-    """Refuse a family that is too small for held-out splits by content.
-
-    Raises:
-        TaskError: Fewer than `MIN_INSTANCES` different instances in 200 draws.
-    """
-    seen: set[str] = set()
-    for instance in sample_instances(env, draw, difficulty):
-        seen.add(canonical(instance))
-        if len(seen) >= MIN_INSTANCES:
-            return
-    raise TaskError(
-        f"{env} at difficulty {difficulty} has only {len(seen)} different tasks in "
-        f"{_VARIETY_DRAWS} draws; held-out splits need at least {MIN_INSTANCES}. "
-        "Raise the difficulty (class attribute `difficulty`, or `--difficulty`) or widen `draw`."
     )

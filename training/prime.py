@@ -14,16 +14,16 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, Field
 from torch.nn.utils import parametrize
 
-from turnhalle.agents.chat import Chat, ChatOptions
+from turnhalle.agents.chat import Chat, ChatOptions, load_chat
 from turnhalle.agents.engines.base import Sampling
 from turnhalle.agents.engines.local import TransformersEngine
 from turnhalle.agents.evaluate import Evaluation, evaluate
 from turnhalle.agents.llm import LLMPolicy
 from turnhalle.agents.lm import LanguageModel
-from turnhalle.agents.models import SETTINGS_FILE, ModelOptions, load_model, read_settings
+from turnhalle.agents.models import SETTINGS_FILE, ModelOptions, load_model
 from turnhalle.agents.process import tune_process
 from turnhalle.agents.quiet import Quiet
-from turnhalle.envs.errors import ConfigError, StoreError
+from turnhalle.envs.errors import StoreError
 from turnhalle.envs.options import EnvOptions
 from turnhalle.envs.seeding import derive_seed
 from turnhalle.envs.tools.formats import from_canonical
@@ -68,7 +68,9 @@ class PrimeOptions(BaseModel):
     demos: list[DemoOptions] = Field([DemoOptions()], min_length=1)
     scratch: ScratchOptions | None = None
     """Make the model from nothing; None starts from `model`."""
-    model: ModelOptions = ModelOptions(precision="fp32")
+    model: str = "tiny"
+    """Folder or Hugging Face name of the model to start from; all its weights are trained."""
+    device: str = "auto"
     chat: ChatOptions = ChatOptions()
     stages: list[PrimeStage] = Field([PrimeStage()], min_length=1)
     stop_at: float = Field(0.65, gt=0, le=1)
@@ -86,32 +88,31 @@ class PrimeResult:
 
     folder: Path
     evaluations: dict[str, Evaluation]
-    """Of the saved model, held as training will hold it, by environment."""
+    """Of the saved model at temperature 1, held as training will hold it, by environment."""
+    greedy: dict[str, Evaluation]
+    """The same at temperature 0."""
 
 
 def prime(options: PrimeOptions, folder: Path, listener: Listener) -> PrimeResult:
     """Make demonstrations, imitate them, save the model with its card.
 
     Raises:
-        ConfigError: An environment without an oracle, or options that cannot work.
+        ConfigError: An environment without an oracle.
+        ModelError: A model that cannot be used.
         StoreError: The folder exists.
     """
     if folder.exists() and any(folder.iterdir()):
         raise StoreError(f"{folder} exists and is not empty; give another folder")
-    if options.scratch is None:
-        if options.model.precision != "fp32":
-            raise ConfigError("priming trains all weights; model.precision must be fp32")
-        settings = read_settings(options.model.name)
-        options = options.model_copy(update={"chat": options.chat.over(settings)})
     priming = _Priming(options, listener)
     for number in range(len(options.stages)):
         priming.run_stage(number)
-    lm = priming.lm
+    lm, chat = priming.lm, priming.chat
     assert lm is not None
-    _save(lm, options, folder)
-    evaluations = priming.measure_saved(folder)
-    write_card(folder, options, evaluations, lm.num_parameters)
-    return PrimeResult(folder, evaluations)
+    assert chat is not None
+    _save(lm, chat, folder)
+    evaluations, greedy = priming.measure_saved(folder)
+    write_card(folder, options, evaluations, greedy)
+    return PrimeResult(folder, evaluations, greedy)
 
 
 class _Priming:
@@ -123,13 +124,15 @@ class _Priming:
         for factory in self.factories:
             factory().reset(options={"split": "eval", "task": 0})
         self.lm: LanguageModel | None = None
+        self.chat: Chat | None = None
 
     def run_stage(self, number: int) -> None:
         """Demonstrate and imitate."""
         stage = self.options.stages[number]
         played = self._play(number)
-        lm = self.lm = self.lm or self._start(played)
-        chat = Chat(lm.tokenizer, self.options.chat, self.options.model.name)
+        if self.lm is None or self.chat is None:
+            self.lm, self.chat = self._start(played)
+        lm, chat = self.lm, self.chat
         examples = [to_example(demo, chat, stage.imitate_mistakes) for demo in played]
         examples = [example for example in examples if any(example.is_action)]
         losses: list[float] = []
@@ -141,7 +144,7 @@ class _Priming:
                 return False
             # One pass of snapping serves the whole evaluation.
             with parametrize.cached():
-                done = self._measure(lm, chat)
+                done = self._measure(lm, chat, 1.0)
             rates = {id: evaluation.success.value for id, evaluation in done.items()}
             shown = ", ".join(f"{id} {rate:.0%}" for id, rate in rates.items())
             mean = sum(losses) / len(losses)
@@ -151,11 +154,12 @@ class _Priming:
 
         fit(lm, examples, stage.sft, derive_seed("stage", self.options.seed, number), on_step)
 
-    def measure_saved(self, folder: Path) -> dict[str, Evaluation]:
-        """Success of the saved model, held in NF4 as training will hold it."""
-        device = self.options.model.device
-        lm = load_model(ModelOptions(name=str(folder), precision="nf4", device=device))
-        return self._measure(lm, Chat(lm.tokenizer, self.options.chat, str(folder)))
+    def measure_saved(self, folder: Path) -> tuple[dict[str, Evaluation], dict[str, Evaluation]]:
+        """The saved model, held in NF4 as training will hold it, at temperature 1 and 0."""
+        held = ModelOptions(name=str(folder), precision="nf4", device=self.options.device)
+        lm = load_model(held)
+        chat = load_chat(str(folder), ChatOptions())
+        return self._measure(lm, chat, 1.0), self._measure(lm, chat, 0.0)
 
     def _play(self, number: int) -> list[Demonstration]:
         """Demonstrations of a stage; no stage repeats a task of another."""
@@ -171,21 +175,25 @@ class _Priming:
             played += demos
         return played
 
-    def _start(self, played: Sequence[Demonstration]) -> LanguageModel:
+    def _start(self, played: Sequence[Demonstration]) -> tuple[LanguageModel, Chat]:
+        """The model to train, read or made from nothing, and how it is spoken to."""
         options = self.options
         if options.scratch is None:
-            lm = load_model(options.model)
+            chat = load_chat(options.model, options.chat)
+            start = ModelOptions(name=options.model, precision="fp32", device=options.device)
+            lm = load_model(start)
         else:
             texts = [text for demo in played for text in _texts(demo, options.chat)]
             tokenizer = new_tokenizer(texts, options.scratch.vocabulary)
+            chat = Chat(tokenizer, options.chat)
             seed = derive_seed("model", options.seed) % 2**31
-            lm = LanguageModel(new_model(options.scratch, tokenizer, seed).eval(), tokenizer)
+            lm = LanguageModel(new_model(options.scratch, tokenizer, seed).eval())
         tune_process(lm.num_parameters)
-        return lm
+        return lm, chat
 
-    def _measure(self, lm: LanguageModel, chat: Chat) -> dict[str, Evaluation]:
-        """Success at temperature 1 on held-out tasks, by environment."""
-        sampling = Sampling(max_new_tokens=self.options.max_new_tokens)
+    def _measure(self, lm: LanguageModel, chat: Chat, temperature: float) -> dict[str, Evaluation]:
+        """Success on held-out tasks, by environment."""
+        sampling = Sampling(temperature=temperature, max_new_tokens=self.options.max_new_tokens)
         policy = LLMPolicy("primed", TransformersEngine(lm), chat, sampling)
         tasks = self.options.evaluate_tasks
         return {factory.id: evaluate(factory, policy, tasks) for factory in self.factories}
@@ -200,12 +208,12 @@ def _texts(demo: Demonstration, chat: ChatOptions) -> list[str]:
     return texts
 
 
-def _save(lm: LanguageModel, options: PrimeOptions, folder: Path) -> None:
+def _save(lm: LanguageModel, chat: Chat, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     with Quiet():
         lm.model.save_pretrained(folder)
-        lm.tokenizer.save_pretrained(folder)
-    settings = options.chat.model_dump_json(exclude={"chat_template"}, exclude_none=True, indent=2)
+        chat.tokenizer.save_pretrained(folder)
+    settings = chat.options.model_dump_json(exclude={"chat_template"}, exclude_none=True, indent=2)
     (folder / SETTINGS_FILE).write_text(settings + "\n", encoding="utf-8")
     # Sampling is the business of whoever samples; a default of the model's would surprise.
     (folder / "generation_config.json").unlink(missing_ok=True)

@@ -12,6 +12,7 @@ import jinja2
 from turnhalle.agents.core import Trajectory
 from turnhalle.agents.stats import paired_difference, wilson
 from turnhalle.agents.store import RunStore
+from turnhalle.envs.tools.formats import readable
 
 _CURVES = (
     ("success", "success"),
@@ -48,6 +49,7 @@ def write_report(folder: Path) -> Path:
         learning_curve=learning_curve(store),
         curves=small_curves(store),
         episode=improved_episode(first, last),
+        readable=readable,
         events=store.events(),
     )
     store.close()

@@ -12,12 +12,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from turnhalle.agents.chat import Chat
+from turnhalle.agents.chat import load_chat
 from turnhalle.agents.core import Group, Trajectory
 from turnhalle.agents.engines.local import TransformersEngine
 from turnhalle.agents.evaluate import Evaluation, evaluate
 from turnhalle.agents.llm import LLMPolicy
-from turnhalle.agents.models import load_model, read_settings
+from turnhalle.agents.models import load_model
 from turnhalle.agents.process import tune_process
 from turnhalle.agents.rollout import InterruptedRunError, Watch, rollout_groups
 from turnhalle.agents.store import RunStore
@@ -73,11 +73,10 @@ class Trainer:
             self._factory().reset(options={"split": split, "task": 0})
         checkpoint = self._last_checkpoint(resume)
         self._step = 0 if checkpoint is None else checkpoint_step(checkpoint)
+        chat = load_chat(options.model.name, options.chat)
         lora_seed = derive_seed("lora", options.seed)
         self._lm = load_model(options.model, adapter=checkpoint, lora_seed=lora_seed)
         tune_process(self._lm.num_parameters)
-        spoken = options.chat.over(read_settings(options.model.name))
-        chat = Chat(self._lm.tokenizer, spoken, options.model.name)
         self._engine = TransformersEngine(self._lm, options.rollout.max_context)
         self._engine.refresh(self._step)
         self._policy = LLMPolicy(

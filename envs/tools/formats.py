@@ -54,6 +54,18 @@ def render_call(name: str, /, **arguments: Any) -> str:
     return f"<tool_call>{body}</tool_call>"
 
 
+def readable(action: str) -> str:
+    """Write an action for people: `price(item="fig")` for a call, other text as it is."""
+    parsed = parse_action(action)
+    if not parsed.calls:
+        return action
+    lines = [parsed.text] if parsed.text else []
+    for call in parsed.calls:
+        arguments = (f"{k}={json.dumps(v, ensure_ascii=False)}" for k, v in call.arguments.items())
+        lines.append(f"{call.name}({', '.join(arguments)})")
+    return "\n".join(lines)
+
+
 def to_canonical(text: str, format: str, tools: Sequence[ToolSpec]) -> str:
     """Translate what a model wrote into the canonical form.
 
@@ -94,7 +106,7 @@ def _describe_hermes(tools: Sequence[ToolSpec]) -> str:
 def _compact_to_canonical(text: str, tools: Sequence[ToolSpec]) -> str:
     by_name = {tool.name: tool for tool in tools}
     lines = []
-    for line in text.splitlines():
+    for line in text.split("\n"):  # not splitlines: an argument may hold other line ends
         words = _WORD.findall(line)
         tool = by_name.get(words[0]) if words else None
         lines.append(render_call(tool.name, **_arguments(tool, words[1:])) if tool else line)

@@ -57,7 +57,7 @@ def chat(make_model: Any, template: str = CHATML, **options: str) -> Chat:
 
 
 def text(chat: Chat, ids: list[int]) -> str:
-    return str(chat._tokenizer.decode(ids))
+    return str(chat.tokenizer.decode(ids))
 
 
 def test_the_prompt_is_the_rendered_template(make_model: Any) -> None:
@@ -81,7 +81,7 @@ def test_a_conversation_in_pieces_is_the_conversation_as_a_whole(
         ids += sampled
         ids += talk.continuation(sampled, [Message(role="user", content="Sure?")])
         history += [{"role": "assistant", "content": answer}, {"role": "user", "content": "Sure?"}]
-    whole = talk._tokenizer.apply_chat_template(
+    whole = talk.tokenizer.apply_chat_template(
         history, add_generation_prompt=True, return_dict=False
     )
     assert ids == whole

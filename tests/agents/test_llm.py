@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 
-from turnhalle.agents.chat import Chat, ChatOptions
+from turnhalle.agents.chat import ChatOptions, load_chat
 from turnhalle.agents.core import Trajectory
 from turnhalle.agents.engines.base import Sampling
 from turnhalle.agents.engines.local import TransformersEngine
 from turnhalle.agents.llm import LLMPolicy
-from turnhalle.agents.models import ModelOptions, load_model, read_settings
+from turnhalle.agents.models import ModelOptions, load_model
 from turnhalle.agents.players import open_policy
 from turnhalle.agents.rollout import Job, rollout
 from turnhalle.envs.core import StopReason
@@ -21,7 +21,7 @@ from turnhalle.envs.registry import resolve
 
 def tiny(max_context: int | None = None, **sampling: Any) -> LLMPolicy:
     lm = load_model(ModelOptions(precision="fp32", device="cpu"))
-    chat = Chat(lm.tokenizer, ChatOptions().over(read_settings("tiny")))
+    chat = load_chat("tiny", ChatOptions())
     return LLMPolicy("tiny", TransformersEngine(lm, max_context), chat, Sampling(**sampling))
 
 
@@ -33,7 +33,7 @@ def tokens(played: Trajectory) -> list[int]:
 def test_the_tokens_of_an_episode_are_its_conversation(env: str) -> None:
     policy = tiny()
     for played in rollout(resolve(env), policy, [Job("eval", i) for i in range(8)]):
-        decoded = policy.chat._tokenizer.decode(tokens(played))
+        decoded = policy.chat.tokenizer.decode(tokens(played))
         expected = ""
         for number, turn in enumerate(played.turns):
             observation, action = turn.segments
@@ -42,7 +42,7 @@ def test_the_tokens_of_an_episode_are_its_conversation(env: str) -> None:
             role = "tool" if number and env == "tools" else "user"
             for line in turn.observation.split("\n"):
                 expected += f"<|{role}|>{line}<|end|>"
-            text = policy.chat._tokenizer.decode(action.token_ids)
+            text = policy.chat.tokenizer.decode(action.token_ids)
             assert policy.chat.read(action.token_ids, resolve(env)().tools()) == turn.action
             expected += f"<|assistant|>{text}"
         assert decoded == expected

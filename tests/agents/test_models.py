@@ -11,7 +11,13 @@ from typing import Any
 import pytest
 import torch
 
-from turnhalle.agents.models import ModelOptions, load_model, read_settings, require_packages
+from turnhalle.agents.models import (
+    ModelOptions,
+    load_model,
+    load_tokenizer,
+    read_settings,
+    require_packages,
+)
 from turnhalle.envs.errors import ConfigError, ModelError
 
 
@@ -89,7 +95,7 @@ def test_a_folder_without_tokenizer_is_refused(make_model: Any, tmp_path: Path) 
     for path in folder.glob("tokenizer*"):
         path.unlink()
     with pytest.raises(ModelError, match="cannot read the tokenizer"):
-        load(folder)
+        load_tokenizer(str(folder))
 
 
 def test_a_tokenizer_of_another_model_is_refused(make_model: Any, tmp_path: Path) -> None:
@@ -98,7 +104,7 @@ def test_a_tokenizer_of_another_model_is_refused(make_model: Any, tmp_path: Path
     config["vocab_size"] = 100
     (folder / "config.json").write_text(json.dumps(config), encoding="utf-8")
     with pytest.raises(ModelError, match="the tokenizer knows 259 tokens, the model 100"):
-        load(folder)
+        load_tokenizer(str(folder))
 
 
 def test_cuda_without_cuda_is_refused(make_model: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -148,7 +154,7 @@ def test_layers_of_unknown_kinds_are_refused(make_model: Any) -> None:
     lm = load(make_model())
     lm.model.config.layer_types = ["linear_attention", "full_attention"]
     with pytest.raises(ModelError, match="linear_attention"):
-        LanguageModel(lm.model, lm.tokenizer)
+        LanguageModel(lm.model)
 
 
 def test_settings_are_read_from_the_model_s_folder(tmp_path: Path, make_model: Any) -> None:

@@ -39,6 +39,15 @@ class Fragile(th.TextEnv):
         return "go on"
 
 
+class FailsToStart(Fragile):
+    """Breaks before the first observation, on every other task."""
+
+    def start(self) -> str:
+        if self.task.index % 2:
+            raise RuntimeError("no power")
+        return super().start()  # type: ignore[return-value]
+
+
 class SlowAndShuffled:
     """Answers one episode at a time, in an order of its own, and stops some early."""
 
@@ -99,6 +108,16 @@ def test_a_broken_environment_masks_its_episode_and_no_other() -> None:
         else:
             assert trajectory.stop == StopReason.MAX_TURNS
             assert len(trajectory.turns) == 4
+
+
+def test_an_environment_that_fails_to_start_masks_its_episode() -> None:
+    jobs = [Job("train", index) for index in range(8)]
+    played = rollout(EnvFactory(FailsToStart), SlowAndShuffled(0), jobs)
+    for trajectory in played:
+        assert trajectory.is_masked or trajectory.task.index % 2 == 0
+        if trajectory.task.index % 2:
+            assert "no power" in str(trajectory.error)
+            assert not trajectory.turns
 
 
 def test_a_group_shares_task_start_and_noise() -> None:

@@ -11,9 +11,9 @@ import pytest
 import torch
 
 import turnhalle as th
-from turnhalle.agents.chat import Chat, ChatOptions
-from turnhalle.agents.models import ModelOptions, load_model, read_settings
-from turnhalle.envs.errors import ConfigError, StoreError
+from turnhalle.agents.chat import ChatOptions, load_chat
+from turnhalle.agents.models import ModelOptions, load_model, load_tokenizer, read_settings
+from turnhalle.envs.errors import ConfigError, ModelError, StoreError
 from turnhalle.envs.registry import EnvFactory, resolve
 from turnhalle.training.card import weights_digest
 from turnhalle.training.demos import demonstrate, to_example
@@ -100,7 +100,7 @@ def test_a_model_can_be_made_from_nothing(tmp_path: Path) -> None:
     prime(given, tmp_path / "new", Silent())
     lm = load_model(ModelOptions(name=str(tmp_path / "new")))
     assert lm.config.hidden_size == 64
-    assert lm.tokenizer.chat_template
+    assert load_tokenizer(str(tmp_path / "new")).chat_template
     saved = json.loads((tmp_path / "new" / "config.json").read_text(encoding="utf-8"))
     assert saved["model_type"] == "qwen3"
 
@@ -129,8 +129,8 @@ def test_what_cannot_be_primed_is_refused(tmp_path: Path) -> None:
 
     with pytest.raises(ConfigError, match="has no oracle"):
         demonstrate(EnvFactory(NoOracle), 1, 0.5, 0)
-    with pytest.raises(ConfigError, match="must be fp32"):
-        prime(options(model={"precision": "nf4"}), tmp_path / "x", Silent())
+    with pytest.raises(ModelError, match="no model 'tinny'"):
+        prime(options(model="tinny"), tmp_path / "x", Silent())
     (tmp_path / "file").write_text("", encoding="utf-8")
     with pytest.raises(StoreError, match="not empty"):
         prime(options(), tmp_path, Silent())
@@ -155,8 +155,7 @@ def test_demonstrations_are_training_tasks_and_repeat_none() -> None:
 
 @pytest.mark.parametrize("imitate", [False, True])
 def test_only_actions_are_learned_and_mistakes_on_request(imitate: bool) -> None:
-    lm = load_model(ModelOptions())
-    chat = Chat(lm.tokenizer, ChatOptions().over(read_settings("tiny")))
+    chat = load_chat("tiny", ChatOptions())
     for demo in demonstrate(resolve("tools"), 50, 0.5, 0):
         example = to_example(demo, chat, imitate)
         learned = [

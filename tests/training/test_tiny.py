@@ -49,7 +49,7 @@ def test_success_is_honest_and_can_be_improved(env: str) -> None:
     policy = open_policy("tiny", factory, Sampling(max_new_tokens=32))
     measured = evaluate(factory, policy, 400, split="test", seed=1).success
     assert 0.15 <= on_the_card(env) <= 0.40
-    assert measured.value == pytest.approx(on_the_card(env), abs=0.08)
+    assert measured.value == pytest.approx(on_the_card(env), abs=0.10)
 
 
 @pytest.mark.slow

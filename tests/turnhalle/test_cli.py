@@ -158,6 +158,18 @@ def test_the_check_fails_where_a_check_fails(run: Any, tmp_path: Path) -> None:
     assert re.search(r"null policy +│ FAILED", said.out)
 
 
+def test_a_model_can_be_primed_and_trained_further(run: Any, make_model: Any) -> None:
+    small = ["--set", "stages=[{sft={steps=2, batch_tokens=256}}]", "--set", "evaluate_tasks=10"]
+    episodes = "demos=[{env={id='math'}, episodes=20}]"
+    model = make_model()
+    said = run("prime", "--env", "math", "--model", model, *small, "--out", "primed")
+    assert said.code == 0, said.err
+    assert "turnhalle train --env math --model primed" in said.out
+    again = run("prime", "--env", "math", "--model", "primed", *small, "--set", episodes)
+    assert "models/math-1" in again.out
+    assert run("prime", "--env", "math", *small, "--out", "primed").code == 2
+
+
 def test_environments_are_listed(run: Any) -> None:
     said = run("envs")
     assert "turnhalle/Pacman-v0" in said.out

@@ -49,7 +49,7 @@ def prime(
 
     if (env is None) == (recipe is None):
         raise ConfigError("give an environment (--env) or a recipe, and not both")
-    overrides: dict[str, Any] = {"model.name": model, "seed": seed}
+    overrides: dict[str, Any] = {"model": model, "seed": seed}
     if env is not None:
         demo = {"env": {"id": env}} | ({} if mistakes is None else {"mistakes": mistakes})
         overrides["demos"] = [demo]

@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.table import Table
 
 from turnhalle.agents.core import Trajectory
+from turnhalle.envs.tools.formats import readable
 from turnhalle.training.options import TrainOptions
 from turnhalle.training.report import improved_episode
 from turnhalle.training.trainer import RunResult
@@ -45,7 +46,7 @@ def print_transcript(console: Console, played: Trajectory) -> None:
     """An episode, turn by turn; what the policy said is marked with >."""
     for turn in played.turns:
         console.print(turn.observation, style="dim", markup=False)
-        console.print(f"> {turn.action}", style="cyan", markup=False)
+        console.print(f"> {readable(turn.action)}", style="cyan", markup=False)
     outcome = "solved" if played.success else f"failed ({played.stop})"
     console.print(played.final_observation, style="dim", markup=False)
     console.print(f"{outcome}, return {played.episode_return:.2f}")

@@ -16,6 +16,7 @@ from turnhalle.envs.tools.formats import (
     describe,
     from_canonical,
     parse_action,
+    readable,
     render_call,
     to_canonical,
 )
@@ -84,6 +85,12 @@ def test_compact_reads_words_by_position_and_type() -> None:
     assert call.arguments["extra"] == "now"
     (call,) = parse_action(to_canonical('price "dried fig"', "compact", TOOLS)).calls
     assert call.arguments == {"item": "dried fig"}
+
+
+def test_calls_are_readable_for_people() -> None:
+    action = "I look. " + render_call("price", item="fig") + render_call("refund", id=4, amount=7)
+    assert readable(action) == 'I look.\nprice(item="fig")\nrefund(id=4, amount=7)'
+    assert readable("done <tool_call>{") == "done <tool_call>{"
 
 
 def test_an_argument_may_be_called_name() -> None:

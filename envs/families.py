@@ -1,0 +1,77 @@
+"""What the tasks of an environment are like: enough of them, and can a policy tell them apart?
+
+Where every episode opens with the same words (guess my number), no policy can recognise a task, so
+none can leak; holding instances out would only teach that their secrets never occur. Tasks of such
+a family are split by draw: each split has streams of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import islice
+from typing import TYPE_CHECKING
+
+from .errors import EnvError, TaskError
+from .seeding import derive_rng
+from .tasks import Family, Instance, Task, canonical
+
+if TYPE_CHECKING:
+    from .env import TextEnv
+
+MIN_INSTANCES = 30
+"""A family with fewer different instances has no honest held-out split: three would be left."""
+
+_DRAWS = 200
+_families: dict[tuple[str, str, int], Family] = {}
+_varied: set[Family] = set()
+
+
+def family_of(env: TextEnv, difficulty: int) -> Family:
+    """The family of an environment at a difficulty; found out once for each way to build it."""
+    key = (env.id, repr(env.construction), difficulty)
+    if key not in _families:
+        other = env.anew()
+        family = Family(env.id, other.draw, difficulty, by_content=True)
+        outside = env.metadata["snapshot"] == "none"  # too costly to start just to look
+        if not outside and not _shows_its_tasks(other, family):
+            family = Family(env.id, other.draw, difficulty, by_content=False)
+        _families[key] = family
+    return _families[key]
+
+
+def require_variety(family: Family) -> None:
+    """Refuse a family that is too small for held-out splits by content.
+
+    Raises:
+        TaskError: Fewer than `MIN_INSTANCES` different instances in 200 draws.
+    """
+    if not family.by_content or family in _varied:
+        return
+    seen = {canonical(instance) for instance in _sample(family)}
+    if len(seen) < MIN_INSTANCES:
+        raise TaskError(
+            f"{family.env} at difficulty {family.difficulty} has only {len(seen)} different tasks "
+            f"in {_DRAWS} draws; held-out splits need at least {MIN_INSTANCES}. Raise the "
+            "difficulty (class attribute `difficulty`, or `--difficulty`) or widen `draw`."
+        )
+    _varied.add(family)
+
+
+def _sample(family: Family) -> Iterator[Instance]:
+    """Instances whatever their split."""
+    rng = derive_rng(family.env, "sample", family.difficulty)
+    return (family.draw(rng, family.difficulty) for _ in range(_DRAWS))
+
+
+def _shows_its_tasks(env: TextEnv, family: Family) -> bool:
+    """Do any two tasks open with different words?"""
+    openings = set()
+    for index, instance in enumerate(islice(_sample(family), MIN_INSTANCES)):
+        try:
+            opening, info = env.begin(Task(env.id, "train", index, family.difficulty, instance))
+        except EnvError:
+            return True  # the episode itself will say what is wrong
+        openings.add((opening, *(message.content for message in info["messages"])))
+        if len(openings) > 1:
+            return True
+    return False
