@@ -85,7 +85,10 @@ def snap(weight: torch.Tensor) -> torch.Tensor:
 @lru_cache(maxsize=4)
 def _nf4_code(device: torch.device) -> torch.Tensor:
     """The 16 levels of NF4 (Dettmers et al. 2023, arXiv 2305.14314, appendix E)."""
-    from bitsandbytes.functional import get_4bit_type
+    from .quiet import Quiet
+
+    with Quiet():
+        from bitsandbytes.functional import get_4bit_type
 
     code: torch.Tensor = get_4bit_type("nf4", device=device)
     return code

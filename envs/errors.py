@@ -70,8 +70,7 @@ def unknown_name(kind: str, given: str, allowed: Iterable[str], hint: str = "") 
     close = get_close_matches(given.lower(), [name.lower() for name in names], n=1, cutoff=0.5)
     suggestion = next((name for name in names if close and name.lower() == close[0]), None)
     message = f"unknown {kind} {given!r}"
-    if suggestion:
-        message += f"; did you mean {suggestion!r}?"
+    message += f"; did you mean {suggestion!r}?" if suggestion else "."
     message += f" Known: {', '.join(names) or 'none'}."
     if hint:
         message += f" {hint}"

@@ -73,10 +73,10 @@ class PrimeOptions(BaseModel):
     device: str = "auto"
     chat: ChatOptions = ChatOptions()
     stages: list[PrimeStage] = Field([PrimeStage()], min_length=1)
-    stop_at: float = Field(0.65, gt=0, le=1)
+    stop_at: float = Field(0.4, gt=0, le=1)
     """End a stage once success at temperature 1 has reached this in every environment: what
     follows is the business of reinforcement learning. 1 goes through all steps, most likely."""
-    evaluate_every: int = Field(100, ge=1)
+    evaluate_every: int = Field(20, ge=1)
     evaluate_tasks: int = Field(200, ge=10)
     max_new_tokens: int = Field(64, ge=1)
     seed: int = Field(0, ge=0)

@@ -34,7 +34,7 @@ def prime(
 
     Any environment with an oracle will do, your own too. Writes a model folder that
     `turnhalle train --model` takes. Priming ends once success at temperature 1 reaches `stop_at`
-    (65 %), or after its steps: what follows is the business of reinforcement learning.
+    (40 %), or after its steps: what follows is the business of reinforcement learning.
 
     Examples: `turnhalle prime --env guess.py:Guess --out primed`; `turnhalle prime tiny`.
     """
