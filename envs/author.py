@@ -19,8 +19,10 @@ class World(gymnasium.Env[str, str]):
     """The part of a text environment that is particular to its world.
 
     Class attributes an author may set: `reward_range` (lowest and highest return of an episode),
-    `reward_floor` (the most a failed episode may return), `max_turns`, `difficulty` (the default),
-    `system_prompt` (rules for a chat model; the class docstring's first paragraph by default).
+    `reward_floor` (the most a failed episode may return), `success_floor` (the share of tasks that
+    a policy may solve which does no work), `answer_in_sight` (the right action is among what is
+    shown: copying, choosing), `max_turns`, `difficulty` (the default), `system_prompt` (rules for a
+    chat model; the class docstring's first paragraph by default).
     """
 
     metadata: dict[str, Any] = {  # noqa: RUF012 Gymnasium declares it so
@@ -31,6 +33,8 @@ class World(gymnasium.Env[str, str]):
     }
     reward_range: tuple[float, float] = (0.0, 1.0)
     reward_floor: float = 0.0
+    success_floor: float = 0.05
+    answer_in_sight: bool = False
     max_turns: int = 10
     difficulty: int = 1
     system_prompt: str = ""
@@ -70,6 +74,13 @@ class World(gymnasium.Env[str, str]):
         None (the default) means: what the oracle did somewhere in another task.
         """
         return None
+
+    def near_misses(self, answer: str) -> list[str]:
+        """Actions like the oracle's `answer` that are wrong here; the audit tries them.
+
+        Empty (the default) means: the audit changes numbers and words of the answer by itself.
+        """
+        return []
 
     def state(self) -> dict[str, Any]:
         """The world as JSON; with `restore`, makes snapshots cheap. Without: actions replayed."""

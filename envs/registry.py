@@ -115,6 +115,23 @@ def resolve(name: str, **kwargs: Any) -> EnvFactory:
     return EnvFactory(_load(spec), spec, {**spec.kwargs, **kwargs})
 
 
+def resolve_all(name: str) -> list[EnvFactory]:
+    """Like `resolve`; a folder stands for every environment that its Python files define.
+
+    Raises:
+        UnknownNameError: Nothing answers to the name, or the folder defines no environment.
+    """
+    folder = Path(name)
+    if ":" in name or not folder.is_dir():
+        return [resolve(name)]
+    files = [p for p in sorted(folder.rglob("*.py")) if not p.name.startswith("test_")]
+    modules = [_import(str(path)) for path in files]
+    found = [v for m in modules for v in vars(m).values() if _is_own_env(v, m)]
+    if not found:
+        raise UnknownNameError(f"no TextEnv in the {len(files)} Python files of folder {name!r}")
+    return [EnvFactory(cls, _spec_of(cls)) for cls in found]
+
+
 def make(name: str, *, render_mode: str | None = None, **kwargs: Any) -> TextEnv:
     """Make an environment by any of its names, bare: without Gymnasium's wrappers.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import re
 import sys
 from pathlib import Path
@@ -141,7 +142,7 @@ def test_models_of_odd_sizes_train_too(make_model: Any, run: Any) -> None:
 
 
 def test_the_check_fails_where_a_check_fails(run: Any, tmp_path: Path) -> None:
-    assert run("check", "tools").code == 0
+    assert run("check", "tools", "--quick").code == 0
     source = tmp_path / "bad.py"
     source.write_text(
         "import turnhalle as th\n"
@@ -153,9 +154,13 @@ def test_the_check_fails_where_a_check_fails(run: Any, tmp_path: Path) -> None:
         "    def oracle(self): return 'x'\n",
         encoding="utf-8",
     )
-    said = run("check", "bad.py:Bad")
+    said = run("check", "bad.py:Bad", "--quick")
     assert said.code == 1
-    assert re.search(r"null policy +│ FAILED", said.out)
+    assert re.search(r"idle +│ FAILED", said.out)
+    said = run("check", tmp_path, "--json", "--only", "idle", "--only", "oracle")
+    found = [json.loads(line) for line in said.out.splitlines()]
+    assert [(f["check"], f["verdict"]) for f in found] == [("oracle", "ok"), ("idle", "failed")]
+    assert "did you mean 'idle'" in run("check", tmp_path, "--only", "idel").err
 
 
 def test_a_model_can_be_primed_and_trained_further(run: Any, make_model: Any) -> None:

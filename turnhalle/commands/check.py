@@ -2,36 +2,60 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+import json
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.table import Table
 
 from turnhalle.commands.options import make_console
 
+if TYPE_CHECKING:
+    from turnhalle.envs.audit.core import Finding
+
+_MARKS = {"ok": "[green]ok[/]", "failed": "[red]FAILED[/]", "unchecked": "[yellow]unchecked[/]"}
+
 
 def check(
-    env: Annotated[str, typer.Argument(help="Id, short name, `module:Class` or `file.py:Class`.")],
+    env: Annotated[
+        str, typer.Argument(help="Id, short name, `module:Class`, `file.py:Class` or a folder.")
+    ],
+    only: Annotated[list[str] | None, typer.Option(help="Run this check only; repeat.")] = None,
+    quick: Annotated[bool, typer.Option("--quick", help="A tenth of the episodes.")] = False,
+    budget: Annotated[
+        float, typer.Option(help="Seconds for each environment; says what is left.", min=0.1)
+    ] = float("inf"),
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, a line each.")] = False,
 ) -> None:
-    """Audit an environment: API, determinism, forks, splits, oracle, the policy that says nothing.
+    """Audit an environment: its API, determinism, secrets, rewards and sturdiness.
 
     Exits with 1 where a check fails.
 
-    Examples: `turnhalle check tools`; `turnhalle check guess.py:Guess`.
+    Examples: `turnhalle check tools`; `turnhalle check guess.py:Guess --quick`;
+    `turnhalle check my_env/ --budget 60 --json`.
     """
-    from turnhalle.envs.audit import audit
-    from turnhalle.envs.registry import resolve
+    from turnhalle.envs.audit.core import Subject, audit
+    from turnhalle.envs.registry import resolve_all
 
-    factory = resolve(env)
-    console = make_console()
-    table = Table(title=f"audit of {factory.id}")
-    for title in ("check", "", "found"):
-        table.add_column(title)
     failed = False
-    for finding in audit(factory):
-        failed |= not finding.is_ok
-        mark = "[green]ok[/]" if finding.is_ok else "[red]FAILED[/]"
-        table.add_row(finding.check, mark, finding.detail)
-    console.print(table)
+    for factory in resolve_all(env):
+        findings = list(audit(Subject(factory, is_quick=quick, budget_s=budget), only or ()))
+        failed |= not all(finding.is_ok for finding in findings)
+        if as_json:
+            for finding in findings:
+                typer.echo(json.dumps({"env": factory.id, **asdict(finding)}))
+        else:
+            make_console().print(_table(factory.id, findings))
     if failed:
         raise typer.Exit(1)
+
+
+def _table(id: str, findings: list[Finding]) -> Table:
+    seconds = sum(finding.seconds for finding in findings)
+    table = Table(title=f"audit of {id} ({seconds:.0f} s)", title_justify="left")
+    for title in ("check", "", "found"):
+        table.add_column(title)
+    for finding in findings:
+        table.add_row(finding.check, _MARKS[finding.verdict], finding.detail)
+    return table

@@ -1,0 +1,1 @@
+"""The audit of an environment: does it keep the contract, and can its rewards be trusted?"""

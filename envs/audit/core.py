@@ -1,0 +1,110 @@
+"""What the audit is made of: a subject, the checks in their order, and what each of them found.
+
+A check is a function of the subject. It plays real episodes, raises `FaultError` where the
+environment is at fault, and returns what it saw in one line.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Collection, Iterator
+from dataclasses import dataclass, field
+from typing import Literal
+
+from ..env import TextEnv
+from ..errors import TurnhalleError, unknown_name
+from ..registry import EnvFactory
+
+Verdict = Literal["ok", "failed", "unchecked"]
+
+
+class FaultError(TurnhalleError, AssertionError):
+    """What the environment does wrong; the message is the finding."""
+
+    boundary = "environment"
+
+
+class UncheckedError(TurnhalleError):
+    """The check does not apply, or the budget ended before it began; says which."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What a check found."""
+
+    check: str
+    verdict: Verdict
+    detail: str
+    seconds: float
+
+    @property
+    def is_ok(self) -> bool:
+        """Nothing is wrong, as far as was looked."""
+        return self.verdict != "failed"
+
+
+@dataclass(slots=True)
+class Subject:
+    """The environment under audit, and how much may be spent on it."""
+
+    factory: EnvFactory
+    is_quick: bool = False
+    """A tenth of the episodes."""
+    budget_s: float = float("inf")
+    """Wall-clock seconds for the whole audit."""
+    started: float = field(default_factory=time.monotonic)
+    was_cut: bool = False
+    """Did the budget end the running check early?"""
+
+    def env(self) -> TextEnv:
+        """A new environment."""
+        return self.factory()
+
+    def many(self, full: int) -> Iterator[int]:
+        """Count to `full`, to a tenth of it in a quick audit, or until the budget is spent.
+
+        Raises:
+            UncheckedError: The budget was spent before the first.
+        """
+        for index in range(max(10, full // 10) if self.is_quick else full):
+            if time.monotonic() - self.started > self.budget_s:
+                if index == 0:
+                    raise UncheckedError("the budget was spent before")
+                self.was_cut = True
+                return
+            yield index
+
+
+Check = Callable[[Subject], str]
+
+
+def audit(subject: Subject, only: Collection[str] = ()) -> Iterator[Finding]:
+    """Run every check in its order, or some; one that raises an error of ours has failed.
+
+    Raises:
+        UnknownNameError: No check of that name.
+    """
+    from . import api, determinism, secrets, sturdiness, worth
+
+    modules = (api, determinism, secrets, worth, sturdiness)
+    checks = {name: check for module in modules for name, check in module.CHECKS.items()}
+    for name in only:
+        if name not in checks:
+            raise unknown_name("check", name, checks)
+    for name in checks:
+        if name in (only or checks):
+            yield _run(name, checks[name], subject)
+
+
+def _run(name: str, check: Check, subject: Subject) -> Finding:
+    began, verdict = time.monotonic(), "ok"
+    subject.was_cut = False
+    try:
+        detail = check(subject)
+    except UncheckedError as error:
+        verdict, detail = "unchecked", str(error)
+    except (TurnhalleError, AssertionError, NotImplementedError) as error:
+        verdict, detail = "failed", str(error) or type(error).__name__
+    if subject.was_cut and verdict == "ok":
+        detail += " (the budget ended it early)"
+    return Finding(name, verdict, detail, time.monotonic() - began)  # type: ignore[arg-type]

@@ -1,0 +1,136 @@
+"""Is success worth what it says: the oracle earns it, and nobody gets it for nothing?"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterator
+from decimal import Decimal
+
+from .core import FaultError, Subject, UncheckedError
+from .play import IDLERS, Episode, begin, by_oracle, play, step
+
+_ORACLE_SUCCESS = 0.98
+"""An oracle may lose to luck in two tasks of a hundred; rewards of the rest must be the maximum."""
+_TOLERANCE = 1e-6
+_NUMBER = re.compile(r"-?\d+(?:\.\d+)?")
+_WORD = re.compile(r"[^\W\d_]{2,}")
+
+
+def _oracle(subject: Subject) -> str:
+    """The oracle succeeds, and earns the declared maximum where it does."""
+    if not subject.env().has_oracle:
+        raise FaultError("no oracle; nobody knows that the tasks can be solved")
+    best = subject.env().reward_range[1]
+    solved = tasks = 0
+    for index in subject.many(100):
+        episode = play(subject.env(), index, by_oracle)
+        solved += episode.success
+        tasks += 1
+        if episode.success and abs(episode.earned - best) > _TOLERANCE:
+            raise FaultError(f"task {index} solved, but it earned {episode.earned:g} of {best:g}")
+    if solved < _ORACLE_SUCCESS * tasks:
+        raise FaultError(f"solves only {solved} of {tasks} tasks")
+    return f"solves {solved} of {tasks} tasks, each for the maximal reward"
+
+
+def _idlers(subject: Subject) -> str:
+    """Policies that do no work neither succeed nor earn more than the floor."""
+    solved, tasks = dict.fromkeys(IDLERS, 0), 0
+    for index in subject.many(100):
+        for name, act in IDLERS.items():
+            env = subject.env()
+            episode = play(env, index, act)
+            solved[name] += episode.success
+            _within_floor(episode, env.reward_floor, f"task {index}: {name}")
+        tasks += 1
+    name = max(solved, key=solved.__getitem__)
+    limit = subject.env().success_floor
+    found = f"{name} solves {solved[name]} of {tasks} tasks"
+    if solved[name] > limit * tasks:
+        raise FaultError(f"{found}; declared are at most {limit:.0%} (`success_floor`)")
+    return f"of {len(IDLERS)} policies that do no work, the best ({name}) solves {solved[name]}"
+
+
+def _mutants(subject: Subject) -> str:
+    """The oracle's last action, changed a little, fails."""
+    if not subject.env().has_oracle:
+        raise UncheckedError("no oracle")
+    tried = 0
+    for index in subject.many(50):
+        whole = play(subject.env(), index, by_oracle)
+        if not whole.success:
+            continue
+        env = subject.env()
+        begin(env, index)
+        *before, last = whole.actions
+        for action in before:
+            env.step(action)
+        for wrong in env.near_misses(last) or mutations(last):
+            _must_fail(subject, index, before, wrong)
+            tried += 1
+    return f"{tried} changed answers fail"
+
+
+def _must_fail(subject: Subject, index: int, before: list[str], wrong: str) -> None:
+    env = subject.env()
+    episode = begin(env, index)
+    for action in (*before, wrong):
+        step(env, episode, action)
+    while not env.is_over:
+        step(env, episode, "")
+    if episode.success:
+        raise FaultError(
+            f"task {index}: {wrong!r} succeeds beside the oracle's answer; if several answers are "
+            "right, say with `near_misses` which are wrong"
+        )
+    _within_floor(episode, env.reward_floor, f"task {index}: {wrong!r}")
+
+
+def _within_floor(episode: Episode, floor: float, who: str) -> None:
+    if not episode.success and episode.earned > floor + _TOLERANCE:
+        raise FaultError(f"{who} earned {episode.earned:g} > {floor:g} (`reward_floor`)")
+
+
+def mutations(answer: str) -> Iterator[str]:
+    """Wrong answers near a right one: other numbers, other words, two answers, none."""
+    yield ""
+    numbers, words = list(_NUMBER.finditer(answer)), list(_WORD.finditer(answer))
+    if numbers:
+        where, right = numbers[-1], Decimal(numbers[-1][0])
+        digits = numbers[-1][0]
+        near = [f"{right + 1}", f"{right - 1}", f"{-right}", f"{digits}7", f"7{digits.lstrip('-')}"]
+        near += [digits[:-1]] if digits[-2:-1].isdigit() else []
+        others = [text for text in dict.fromkeys(near) if Decimal(text) != right]
+    elif words:
+        where, word = words[-1], words[-1][0]
+        others = [word[:-1], f"{word}q", word[0] + word]
+    else:
+        return
+    for other in others:
+        yield answer[: where.start()] + other + answer[where.end() :]
+    yield f"{answer} {others[0]}"
+
+
+def _rewards(subject: Subject) -> str:
+    """Rewards are finite, returns in the declared range, parts add up."""
+    low, high = subject.env().reward_range
+    episodes = 0
+    for index in subject.many(50):
+        for act in (by_oracle, IDLERS["babble"]):
+            env = subject.env()
+            episode = begin(env, index)
+            while not env.is_over:
+                step(env, episode, act(env, episode))
+                parts = episode.last.get("parts", {})
+                if parts and not math.isclose(sum(parts.values()), episode.rewards[-1]):
+                    raise FaultError(f"task {index}: parts {parts} are not {episode.rewards[-1]:g}")
+            if not low - _TOLERANCE <= episode.earned <= high + _TOLERANCE:
+                raise FaultError(
+                    f"task {index} earned {episode.earned:g}, declared is {low:g} to {high:g}"
+                )
+            episodes += 1
+    return f"{episodes} returns within {low:g} to {high:g}"
+
+
+CHECKS = {"oracle": _oracle, "idle": _idlers, "mutants": _mutants, "rewards": _rewards}
