@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 from turnhalle.envs.core import StepInfo, StopReason
 from turnhalle.envs.env import TextEnv
@@ -29,6 +30,13 @@ class Job:
     """Number of the rollout within its group: rollouts differ by what the policy draws."""
     seed: int = 0
     """Seed of the run."""
+    difficulty: int | None = None
+    """None is the environment's own."""
+
+    def options(self) -> dict[str, Any]:
+        """Options of `reset`."""
+        chosen = {} if self.difficulty is None else {"difficulty": self.difficulty}
+        return {"split": self.split, "task": self.index, **chosen}
 
 
 class InterruptedRunError(TurnhalleError):
@@ -43,9 +51,7 @@ class _Episode:
         self._observation, self.info = "", StepInfo(messages=[])
         error = None
         try:
-            self._observation, self.info = env.reset(
-                options={"split": job.split, "task": job.index}
-            )
+            self._observation, self.info = env.reset(options=job.options())
         except EnvError as caught:
             error = str(caught)
         self.trajectory = Trajectory(env.task, job.sample)
@@ -132,14 +138,12 @@ def rollout(
 def rollout_groups(
     factory: EnvFactory,
     policy: Policy,
-    indices: Sequence[int],
+    firsts: Sequence[Job],
     group_size: int,
-    *,
-    seed: int,
     watch: Watch | None = None,
 ) -> list[Group]:
-    """Play each training task `group_size` times, from the same start and with the same noise."""
-    jobs = [Job("train", index, sample, seed) for index in indices for sample in range(group_size)]
+    """Play each job `group_size` times, from the same start and with the same noise."""
+    jobs = [replace(job, sample=sample) for job in firsts for sample in range(group_size)]
     played = rollout(factory, policy, jobs, watch)
     starts = range(0, len(played), group_size)
     return [Group(played[i].task, played[i : i + group_size]) for i in starts]

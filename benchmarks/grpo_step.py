@@ -28,7 +28,7 @@ from turnhalle.agents.engines.local import TransformersEngine
 from turnhalle.agents.llm import LLMPolicy
 from turnhalle.agents.models import ModelOptions, load_model
 from turnhalle.agents.process import tune_process
-from turnhalle.agents.rollout import rollout_groups
+from turnhalle.agents.rollout import Job, rollout_groups
 from turnhalle.envs.registry import EnvFactory
 from turnhalle.training.batch import make_batch
 from turnhalle.training.credit import grpo
@@ -92,7 +92,9 @@ def _ours(folder: str, precision: Any, is_lora: bool, steps: int) -> list[float]
     for step in range(steps + 1):
         started = time.process_time()
         tasks = [step * TASKS + i for i in range(TASKS)]
-        groups = rollout_groups(EnvFactory(Game), policy, tasks, GROUP, seed=step)
+        groups = rollout_groups(
+            EnvFactory(Game), policy, [Job("train", task, seed=step) for task in tasks], GROUP
+        )
         batch = make_batch(groups, [grpo(group) for group in groups])
         learner.update(batch, 1e-5, step)
         engine.refresh(step)

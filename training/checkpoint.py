@@ -10,6 +10,7 @@ import json
 import os
 import shutil
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import load_file, save_file
@@ -24,10 +25,17 @@ _OPTIMIZER = "optimizer.safetensors"
 _FORMAT = 1
 
 
-def save_checkpoint(folder: Path, step: int, learner: Learner, keep: int) -> Path:
-    """Write `folder/step-N` unless it is there, and drop all but the newest `keep`."""
+def save_checkpoint(folder: Path, state: dict[str, Any], learner: Learner, keep: int) -> Path:
+    """Write `folder/step-N` unless it is there, and drop all but the newest `keep`.
+
+    Args:
+        folder: Where checkpoints lie.
+        state: `step`, and whatever else the run must know to go on; JSON.
+        learner: Adapter and optimizer.
+        keep: How many checkpoints stay.
+    """
     folder.mkdir(parents=True, exist_ok=True)
-    final = folder / f"step-{step:06d}"
+    final = folder / f"step-{state['step']:06d}"
     if (final / _STATE).is_file():
         return final
     temporary = folder / f".{final.name}.partial"
@@ -35,8 +43,8 @@ def save_checkpoint(folder: Path, step: int, learner: Learner, keep: int) -> Pat
     temporary.mkdir()
     adapters.save(learner.lm, temporary)
     save_file(_optimizer_state(learner), temporary / _OPTIMIZER)
-    state = {"format": _FORMAT, "step": step}
-    (temporary / _STATE).write_text(json.dumps(state), encoding="utf-8")
+    text = json.dumps({"format": _FORMAT, **state})
+    (temporary / _STATE).write_text(text, encoding="utf-8")
     for path in [*temporary.iterdir(), temporary]:
         _sync(path)
     shutil.rmtree(final, ignore_errors=True)
@@ -52,16 +60,16 @@ def list_checkpoints(folder: Path) -> list[Path]:
     return sorted(path for path in folder.glob("step-*") if (path / _STATE).is_file())
 
 
-def checkpoint_step(checkpoint: Path) -> int:
-    """The step after which a checkpoint was written.
+def checkpoint_state(checkpoint: Path) -> dict[str, Any]:
+    """What `save_checkpoint` was given: `step`, and what else there was.
 
     Raises:
         StoreError: It was written by another version.
     """
-    state = json.loads((checkpoint / _STATE).read_text(encoding="utf-8"))
+    state: dict[str, Any] = json.loads((checkpoint / _STATE).read_text(encoding="utf-8"))
     if state["format"] != _FORMAT:
         raise StoreError(f"{checkpoint} has format {state['format']}, this reads {_FORMAT}")
-    return int(state["step"])
+    return state
 
 
 def load_optimizer(checkpoint: Path, learner: Learner) -> None:

@@ -10,6 +10,7 @@ from turnhalle.agents.models import ModelOptions
 from turnhalle.envs.errors import ConfigError
 from turnhalle.envs.options import EnvOptions
 
+from .curriculum import CurriculumOptions
 from .learner import LearnOptions
 
 
@@ -56,6 +57,9 @@ class TrainOptions(BaseModel):
     rollout: RolloutOptions = RolloutOptions()
     learn: LearnOptions = LearnOptions()
     evaluate: EvalOptions = EvalOptions()
+    curriculum: CurriculumOptions | None = None
+    """Difficulty that rises with success; None trains at the environment's own. Evaluation always
+    is at the environment's own."""
     steps: int = Field(30, ge=1)
     seed: int = Field(0, ge=0)
     checkpoint_every: int = Field(10, ge=1)

@@ -11,6 +11,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from turnhalle.agents.chat import load_chat
 from turnhalle.agents.core import Group, Trajectory
@@ -19,14 +20,15 @@ from turnhalle.agents.evaluate import Evaluation, evaluate
 from turnhalle.agents.llm import LLMPolicy
 from turnhalle.agents.models import load_model
 from turnhalle.agents.process import tune_process
-from turnhalle.agents.rollout import InterruptedRunError, Watch, rollout_groups
+from turnhalle.agents.rollout import InterruptedRunError, Job, Watch, rollout_groups
 from turnhalle.agents.store import RunStore
 from turnhalle.envs.errors import StoreError
 from turnhalle.envs.seeding import derive_seed
 
 from .batch import make_batch
-from .checkpoint import checkpoint_step, list_checkpoints, load_optimizer, save_checkpoint
+from .checkpoint import checkpoint_state, list_checkpoints, load_optimizer, save_checkpoint
 from .credit import Advantages, grpo
+from .curriculum import Curriculum
 from .interrupt import StopRequest
 from .learner import Learner, scheduled_rate
 from .metrics import rollout_metrics
@@ -72,7 +74,7 @@ class Trainer:
         for split in ("train", "eval"):
             self._factory().reset(options={"split": split, "task": 0})
         checkpoint = self._last_checkpoint(resume)
-        self._step = 0 if checkpoint is None else checkpoint_step(checkpoint)
+        self._step = 0 if checkpoint is None else checkpoint_state(checkpoint)["step"]
         chat = load_chat(options.model.name, options.chat)
         lora_seed = derive_seed("lora", options.seed)
         self._lm = load_model(options.model, adapter=checkpoint, lora_seed=lora_seed)
@@ -87,8 +89,12 @@ class Trainer:
             options.rollout.max_concurrent,
         )
         self._learner = Learner(self._lm, options.learn, options.rollout.temperature)
+        self._curriculum = Curriculum.begin(options.curriculum) if options.curriculum else None
         if checkpoint is not None:
             load_optimizer(checkpoint, self._learner)
+            if options.curriculum:
+                saved = checkpoint_state(checkpoint)["curriculum"]
+                self._curriculum = Curriculum.from_json(options.curriculum, saved)
         self._store = RunStore(folder, create=not resume)
         self._store.forget_after(self._step)
         self._store.put("options", options.model_dump(mode="json"))
@@ -135,14 +141,16 @@ class Trainer:
         groups = rollout_groups(
             self._factory,
             self._policy,
-            self._tasks(step),
+            self._jobs(step),
             options.rollout.group_size,
-            seed=derive_seed("rollout", options.seed, step),
-            watch=self._watch(f"step {step}"),
+            self._watch(f"step {step}"),
         )
         sampled = time.perf_counter()
         credits = [grpo(group) for group in groups]
         metrics = rollout_metrics(groups, credits)
+        if self._curriculum is not None:
+            metrics["difficulty"] = float(self._curriculum.level)
+            self._advance(self._curriculum.after(groups))
         batch = make_batch(groups, credits)
         if batch.num_rows:
             if not self._is_parity_checked:
@@ -161,10 +169,23 @@ class Trainer:
         self._report_errors(step, groups)
         self.listener.step(step, metrics)
 
-    def _tasks(self, step: int) -> list[int]:
-        """Numbers of the training tasks of a step: fresh ones every time."""
-        seed = self.options.seed
-        return [derive_seed("task", seed, step, i) for i in range(self.options.rollout.tasks)]
+    def _jobs(self, step: int) -> list[Job]:
+        """The training tasks of a step: fresh ones every time."""
+        seed, curriculum = self.options.seed, self._curriculum
+        return [
+            Job(
+                "train",
+                derive_seed("task", seed, step, number),
+                seed=derive_seed("rollout", seed, step),
+                difficulty=curriculum.difficulty(seed, step, number) if curriculum else None,
+            )
+            for number in range(self.options.rollout.tasks)
+        ]
+
+    def _advance(self, curriculum: Curriculum) -> None:
+        if self._curriculum is not None and curriculum.level > self._curriculum.level:
+            self.listener.note(f"difficulty rises to {curriculum.level}")
+        self._curriculum = curriculum
 
     def _evaluate(self, step: int) -> Evaluation:
         """Measure the policy as it is, or recall the measurement where the step has one."""
@@ -214,7 +235,10 @@ class Trainer:
 
     def _save(self) -> Path:
         folder, keep = self.folder / "checkpoints", self.options.keep_checkpoints
-        return save_checkpoint(folder, self._step, self._learner, keep)
+        state: dict[str, Any] = {"step": self._step}
+        if self._curriculum is not None:
+            state["curriculum"] = self._curriculum.to_json()
+        return save_checkpoint(folder, state, self._learner, keep)
 
     def _export(self) -> Path:
         """Copy the adapter of the last checkpoint to where people look for it."""

@@ -122,7 +122,9 @@ def test_an_environment_that_fails_to_start_masks_its_episode() -> None:
 
 def test_a_group_shares_task_start_and_noise() -> None:
     factory = resolve("pacman")
-    groups = rollout_groups(factory, scripted_policy("oracle", factory), [1, 5], 3, seed=0)
+    groups = rollout_groups(
+        factory, scripted_policy("oracle", factory), [Job("train", 1), Job("train", 5)], 3
+    )
     assert [group.task.index for group in groups] == [1, 5]
     for group in groups:
         first, *others = group.trajectories

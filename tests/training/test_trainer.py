@@ -160,8 +160,12 @@ def test_a_finished_run_may_be_given_more_steps(finished: Path, tmp_path: Path) 
 
 def test_an_interrupted_evaluation_loses_nothing(tmp_path: Path) -> None:
     class StopsEarly(Silent):
+        is_done = False
+
         def progress(self, what: str, done: int, total: int) -> None:
-            if what == "evaluation" and done == 5:
+            # Episodes end in bunches, so no single count is sure to be seen.
+            if what == "evaluation" and 0 < done < total and not self.is_done:
+                self.is_done = True
                 os.kill(os.getpid(), signal.SIGTERM)
 
     with pytest.raises(InterruptedRunError, match="after step 0 of 4"):
