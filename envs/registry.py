@@ -10,6 +10,7 @@ import hashlib
 import importlib
 import importlib.metadata
 import importlib.util
+import logging
 import re
 import sys
 from dataclasses import dataclass, field
@@ -25,6 +26,7 @@ from .errors import ConfigError, TurnhalleError, UnknownNameError, unknown_name
 
 ENTRY_POINTS = "turnhalle.envs"
 _ID = re.compile(r"^(?:(?P<space>[\w:.-]+)/)?(?P<name>[\w:.-]+?)(?:-v(?P<version>\d+))?$")
+_log = logging.getLogger("turnhalle")
 _registered: dict[str, EnvSpec] = {}
 _entry_points_loaded = False
 
@@ -89,9 +91,18 @@ def registered() -> dict[str, EnvSpec]:
     if not _entry_points_loaded:
         _entry_points_loaded = True
         for entry in importlib.metadata.entry_points(group=ENTRY_POINTS):
-            loaded = entry.load()
-            if not isinstance(loaded, ModuleType):
-                loaded()
+            try:
+                loaded = entry.load()
+                if not isinstance(loaded, ModuleType):
+                    loaded()
+            except Exception as error:  # one broken plug-in must not take the others away
+                _log.warning(
+                    "the plug-in %s = %s failed and its environments are missing: %s: %s",
+                    entry.name,
+                    entry.value,
+                    type(error).__name__,
+                    error,
+                )
     return dict(sorted(_registered.items()))
 
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import gymnasium
@@ -105,3 +108,25 @@ def test_options_that_an_environment_does_not_take_are_refused() -> None:
         th.make("math", family="chian")
     with pytest.raises(ConfigError, match="size must be an odd number"):
         th.make("pacman", size=6)
+
+
+def test_plug_ins_are_found_and_a_broken_one_takes_nothing_away(tmp_path: Path) -> None:
+    source = SOURCE + '\ndef add():\n    th.register("third/Guess-v3", Guess, limit=500)\n'
+    (tmp_path / "good_plug.py").write_text(source, encoding="utf-8")
+    (tmp_path / "bad_plug.py").write_text("raise OSError('no such disk')\n", encoding="utf-8")
+    for name, value in (("good", "good_plug:add"), ("bad", "bad_plug")):
+        info = tmp_path / f"{name}-1.0.dist-info"
+        info.mkdir()
+        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
+        (info / "entry_points.txt").write_text(f"[turnhalle.envs]\n{name} = {value}\n")
+    code = "import turnhalle as th; print(th.make('guess').id, len(th.registered()))"
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, "PYTHONPATH": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.split()[0] == "third/Guess-v3"
+    assert "bad = bad_plug failed" in done.stderr
+    assert "no such disk" in done.stderr
