@@ -24,6 +24,7 @@ SPLITS = {"train": 0.8, "eval": 0.1, "test": 0.1}
 """Share of the instances by split."""
 
 _MAX_DRAWS = 2000
+_encode = json.JSONEncoder(sort_keys=True, separators=(",", ":"), allow_nan=False).encode
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +58,7 @@ def canonical(instance: Instance) -> str:
         TaskError: The instance is not plain JSON.
     """
     try:
-        return json.dumps(instance, sort_keys=True, separators=(",", ":"), allow_nan=False)
+        return _encode(instance)
     except (TypeError, ValueError) as error:
         raise TaskError(
             f"`draw` must return a dict of plain JSON values, got {instance!r}: {error}"
