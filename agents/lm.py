@@ -28,6 +28,9 @@ class LanguageModel:
         self._decoder: Any = model.get_decoder()
         self._output: Any = model.get_output_embeddings()
         self._softcap: float | None = getattr(self.config, "final_logit_softcapping", None)
+        self._checkpointing: list[Any] = [
+            module for module in model.modules() if hasattr(module, "gradient_checkpointing")
+        ]
         self._windowed = _sliding_layers(self.config)
 
     @property
@@ -72,13 +75,21 @@ class LanguageModel:
             cache: Told by `select` which rows these are.
             span: Number of leading cache positions to attend to.
         """
-        output = self._decoder(
-            input_ids=token_ids,
-            position_ids=positions,
-            attention_mask=self._mask(positions, span),
-            past_key_values=cache,
-            use_cache=True,
-        )
+        # transformers drops the cache wherever gradients are checkpointed.
+        checkpointed = [m for m in self._checkpointing if m.gradient_checkpointing]
+        try:
+            for module in checkpointed:
+                module.gradient_checkpointing = False
+            output = self._decoder(
+                input_ids=token_ids,
+                position_ids=positions,
+                attention_mask=self._mask(positions, span),
+                past_key_values=cache,
+                use_cache=True,
+            )
+        finally:
+            for module in checkpointed:
+                module.gradient_checkpointing = True
         hidden: torch.Tensor = output.last_hidden_state
         return hidden
 

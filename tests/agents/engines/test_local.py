@@ -210,3 +210,17 @@ def test_bad_requests_are_refused(qwen: LanguageModel) -> None:
     engine.submit(ask(0, prompt(0, 5)))
     with pytest.raises(EngineError, match="session 0 already has a turn running"):
         engine.submit(ask(0, prompt(0, 5)))
+
+
+def test_checkpointed_gradients_change_nothing_of_what_is_sampled(
+    qwen: LanguageModel, make_model: Any
+) -> None:
+    options = ModelOptions(
+        name=str(make_model()), precision="fp32", device="cpu", gradient_checkpointing=True
+    )
+    requests = [ask(n, prompt(n // 2, 20)) for n in range(4)]
+    plain = run(TransformersEngine(qwen), requests)
+    checkpointed = run(TransformersEngine(load_model(options)), requests)
+    assert {n: c.token_ids for n, c in plain.items()} == {
+        n: c.token_ids for n, c in checkpointed.items()
+    }
