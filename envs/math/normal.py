@@ -1,0 +1,204 @@
+"""Normal forms: exact equality of algebraic expressions, in this process and without a library.
+
+An expression of numbers, variables, pi, e, i and square roots of rationals is a quotient of two
+polynomials in those variables, pi, e and the roots of primes (and of -1, which is i); roots satisfy
+r * r = p. Products of different roots are linearly independent over the rationals, so a polynomial
+is zero only if it has no terms, and a/b = c/d exactly if a*d - b*c has none. Sizes are capped.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from fractions import Fraction
+
+from .grammar import GrammarError, Node
+from .rationals import power
+
+Monomial = tuple[tuple[str, int], ...]
+"""Generators with their powers, sorted; a root is named by its square: `r2`, `r-1`."""
+Polynomial = Mapping[Monomial, Fraction]
+Quotient = tuple[Polynomial, Polynomial]
+
+MAX_PRODUCTS = 20_000
+"""Products of terms in one comparison, about 50 ms; more is refused, whatever the machine."""
+MAX_DEGREE = 60
+MAX_BITS = 4000
+MAX_RADICAND = 10**6
+"""Roots of larger numbers are left to the slow path: their prime factors take too long."""
+
+_ONE: Polynomial = {(): Fraction(1)}
+_ROOT = "r"
+
+
+class NotAlgebraicError(GrammarError):
+    """The expression has no normal form here: sines, logarithms, roots of variables, ..."""
+
+
+def are_equal(left: Node, right: Node) -> bool:
+    """Are two expressions the same function?
+
+    Raises:
+        NotAlgebraicError: One of them has no normal form.
+        GrammarError: One divides by zero or is too large.
+    """
+    normalizer = Normalizer()
+    (a, b), (c, d) = normalizer.normal_form(left), normalizer.normal_form(right)
+    return normalizer.multiply(a, d) == normalizer.multiply(b, c)
+
+
+def rational(quotient: Quotient) -> Fraction | None:
+    """The number that a quotient is; None where it is none."""
+    above, below = quotient
+    if set(above) <= {()} and set(below) == {()}:
+        return above.get((), Fraction(0)) / below[()]
+    return None
+
+
+def square_free(number: int) -> tuple[int, list[int]]:
+    """`outside` and primes (and -1) with outside**2 * their product == number."""
+    outside, roots = 1, [-1] if number < 0 else []
+    number, prime = abs(number), 2
+    while prime * prime <= number:
+        count = 0
+        while number % prime == 0:
+            number, count = number // prime, count + 1
+        outside *= prime ** (count // 2)
+        roots += [prime] * (count % 2)
+        prime += 1
+    return outside, roots + [number] * (number > 1)
+
+
+class Normalizer:
+    """Brings expressions to normal form within a budget of work."""
+
+    def __init__(self) -> None:
+        self.products = 0
+
+    def normal_form(self, node: Node) -> Quotient:
+        """Numerator and denominator.
+
+        Raises:
+            NotAlgebraicError: It has none.
+            GrammarError: It divides by zero or is too large.
+        """
+        kind = node[0]
+        if kind == "number":
+            return _constant(node[1]), _ONE
+        if kind == "name":
+            generator = f"{_ROOT}-1" if node[1] == "i" else f"_{node[1]}"
+            return {((generator, 1),): Fraction(1)}, _ONE
+        if kind == "call":
+            if node[1] != "sqrt":
+                raise NotAlgebraicError(f"{node[1]} is not algebraic")
+            return _square_root(self.normal_form(node[2])), _ONE
+        first, second = self.normal_form(node[1]), self.normal_form(node[2])
+        if kind == "^":
+            return self._power(first, second)
+        (a, b), (c, d) = first, second
+        if kind == "+":
+            above = _sum(self.multiply(a, d), self.multiply(b, c))
+            return _quotient(above, self.multiply(b, d))
+        if kind == "/":
+            if not c:
+                raise GrammarError("division by zero")
+            c, d = d, c
+        return _quotient(self.multiply(a, c), self.multiply(b, d))
+
+    def multiply(self, left: Polynomial, right: Polynomial) -> Polynomial:
+        """Product."""
+        if right is _ONE:
+            return left
+        if left is _ONE:
+            return right
+        self.products += len(left) * len(right)
+        if self.products > MAX_PRODUCTS:
+            raise GrammarError("the expression is too large")
+        terms: dict[Monomial, Fraction] = {}
+        for first, a in left.items():
+            for second, b in right.items():
+                monomial, factor = _product(first, second)
+                term = a * b if factor == 1 else a * b * factor
+                terms[monomial] = terms[monomial] + term if monomial in terms else term
+        return _bounded({monomial: total for monomial, total in terms.items() if total})
+
+    def _power(self, base: Quotient, exponent: Quotient) -> Quotient:
+        number = rational(exponent)
+        if number is None:
+            raise NotAlgebraicError("an exponent is no number")
+        if number == Fraction(1, 2):
+            return _square_root(base), _ONE
+        if number.denominator != 1:
+            raise NotAlgebraicError("an exponent is no integer")
+        known = rational(base)
+        if known is not None:
+            return _constant(power(known, number)), _ONE
+        if not number:
+            return _ONE, _ONE
+        above, below = base if number > 0 else (base[1], base[0])
+        if abs(number) > MAX_DEGREE:
+            raise GrammarError(f"the degree is above {MAX_DEGREE}")
+        result: Quotient = (above, below)
+        for _ in range(abs(number.numerator) - 1):
+            result = self.multiply(result[0], above), self.multiply(result[1], below)
+        return _quotient(*result)
+
+
+def _constant(number: Fraction) -> Polynomial:
+    return _bounded({(): number}) if number else {}
+
+
+def _sum(left: Polynomial, right: Polynomial) -> Polynomial:
+    terms = dict(left)
+    for monomial, coefficient in right.items():
+        total = terms[monomial] + coefficient if monomial in terms else coefficient
+        if total:
+            terms[monomial] = total
+        else:
+            del terms[monomial]
+    return _bounded(terms)
+
+
+def _product(first: Monomial, second: Monomial) -> tuple[Monomial, int]:
+    """Monomial and integer factor: roots that meet themselves leave their square."""
+    if not first or not second:
+        return first or second, 1
+    powers, factor = dict(first), 1
+    for generator, exponent in second:
+        total = exponent + powers.get(generator, 0)
+        if generator[0] == _ROOT and total == 2:
+            factor *= int(generator[1:])
+            del powers[generator]
+        elif total > MAX_DEGREE:
+            raise GrammarError(f"the degree is above {MAX_DEGREE}")
+        else:
+            powers[generator] = total
+    return tuple(sorted(powers.items())), factor
+
+
+def _quotient(above: Polynomial, below: Polynomial) -> Quotient:
+    """A numeric denominator is divided out, so that most denominators are one."""
+    if below is _ONE or set(below) != {()}:
+        return above, below
+    number = below[()]
+    return {monomial: total / number for monomial, total in above.items()}, _ONE
+
+
+def _square_root(argument: Quotient) -> Polynomial:
+    number = rational(argument)
+    if number is None:
+        raise NotAlgebraicError("the root of an expression that is no number")
+    if not number:
+        return {}
+    radicand = number.numerator * number.denominator
+    if abs(radicand) > MAX_RADICAND:
+        raise NotAlgebraicError("the root of a large number")
+    outside, roots = square_free(radicand)
+    monomial = tuple(sorted((f"{_ROOT}{root}", 1) for root in roots))
+    return {monomial: Fraction(outside, number.denominator)}
+
+
+def _bounded(terms: dict[Monomial, Fraction]) -> dict[Monomial, Fraction]:
+    for coefficient in terms.values():
+        if max(coefficient.numerator.bit_length(), coefficient.denominator.bit_length()) > MAX_BITS:
+            raise GrammarError("a number is too large")
+    return terms
