@@ -23,9 +23,9 @@ _NUMBER = re.compile(
 
 
 def extract(action: str) -> str:
-    """The text of the answer in an action; empty where a marker holds nothing.
+    r"""The text of the answer in an action; empty where a marker holds nothing.
 
-    Markers are read from left to right and do not nest: `#### \\boxed{1}` holds a box that no
+    Markers are read from left to right and do not nest: `#### \boxed{1}` holds a box that no
     number is. A marker that is never closed is no marker.
     """
     if _BOXED not in action and _OPEN not in action:

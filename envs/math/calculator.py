@@ -43,7 +43,7 @@ def _result(call: ToolCall) -> str:
     if call.name != CALCULATOR.name:
         return f"error: no tool {call.name[:40]!a}; tools: {CALCULATOR.name}"
     expression = call.arguments.get("expression")
-    if isinstance(expression, int):
+    if isinstance(expression, int) and not isinstance(expression, bool):
         expression = str(expression)
     if not isinstance(expression, str) or len(call.arguments) > 1:
         return "error: calculate takes one argument, expression, without spaces or in quotes"

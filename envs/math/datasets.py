@@ -1,6 +1,6 @@
 """Word problems from a file or a dataset: rows with a question and a worked answer.
 
-The format is GSM8K's: `answer` ends with `#### gold`, and `<<48/2=24>>` marks what a calculator did.
+The format is GSM8K's: `answer` ends with `#### gold`, and `<<48/2=24>>` marks a calculation.
 """
 
 from __future__ import annotations

@@ -9,8 +9,8 @@ from ..core import End, Reply
 from ..env import TextEnv
 from ..errors import ConfigError, unknown_name
 from ..tasks import Instance
-from .grading import RULES, is_right
 from .families.chains import chain
+from .grading import RULES, is_right
 
 FAMILIES = {"chain": chain}
 

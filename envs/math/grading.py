@@ -23,6 +23,7 @@ _DOLLARS = re.compile(r"\$(?P<a>[^$]*)\$|\\\((?P<b>.*)\\\)", re.DOTALL)
 _LATEX_FRACTION = re.compile(
     r"(?P<sign>[+-]?)\\[dt]?frac\{(?P<above>\d+)\}\{(?P<below>\d+)\}", re.ASCII
 )
+_BELOW = re.compile(r"(?:/|\}\{)(\d+)", re.ASCII)
 _INTEGER = re.compile(r"-?\d{1,300}", re.ASCII)
 
 
@@ -104,11 +105,11 @@ def read_number(text: str, rule: Rule) -> Fraction | None:
     if number is None:
         text = _bare(text, rule)
         number = _parse_latex(text) if "frac" in text else parse_number(text)
-    if number is None or ("/" not in text and "\\" not in text):
+    below = _BELOW.search(text)
+    if number is None or below is None:
         return number
-    if rule.kind == "integer" or (rule.is_lowest and not _is_lowest(text, number)):
-        return None
-    return number
+    is_lowest = int(below[1]) == number.denominator
+    return None if rule.kind == "integer" or (rule.is_lowest and not is_lowest) else number
 
 
 def _judge_number(given: str, gold: str, rule: Rule) -> Verdict:
@@ -156,11 +157,6 @@ def _without_delimiters(text: str) -> str:
 def _parse_latex(text: str) -> Fraction | None:
     match = _LATEX_FRACTION.fullmatch(text)
     return parse_number(f"{match['sign']}{match['above']}/{match['below']}") if match else None
-
-
-def _is_lowest(text: str, number: Fraction) -> bool:
-    below = re.findall(r"\d+", text)[-1]
-    return "/" not in text and "\\" not in text or int(below) == number.denominator
 
 
 def _judge_list(given: str, gold: str) -> Verdict:

@@ -23,14 +23,12 @@ Node = tuple[Any, ...]
 
 MAX_DEPTH = 40
 MAX_NODES = 300
-FUNCTIONS = {
+_SYMBOLIC_FUNCTIONS = {
     "sqrt": 1, "sin": 1, "cos": 1, "tan": 1, "log": 1, "ln": 1, "exp": 1, "abs": 1,
-    "gcd": 2, "lcm": 2, "mod": 2, "floor": 1,
 }  # fmt: skip
+_CALCULATOR_FUNCTIONS = {"sqrt": 1, "abs": 1, "floor": 1, "gcd": 2, "lcm": 2, "mod": 2}
 """How many arguments each function takes."""
-_CALCULATOR_ONLY = {"gcd", "lcm", "mod", "floor"}
-_SYMBOLIC_ONLY = {"sin", "cos", "tan", "log", "ln", "exp"}
-CONSTANTS = ("pi", "e", "i")
+_CONSTANTS = ("pi", "e", "i")
 
 _THOUSANDS = r"\d{1,3}(?:,\d{3})+(?!\d)(?:\.\d+)?|"
 _PATTERN = (
@@ -57,9 +55,8 @@ def parse(text: str, *, is_for_calculator: bool = False) -> Node:
     """
     if len(text) > MAX_LENGTH:
         raise GrammarError(f"longer than {MAX_LENGTH} characters")
-    refused = _SYMBOLIC_ONLY if is_for_calculator else _CALCULATOR_ONLY
     token = _TOKEN_OF_CALCULATOR if is_for_calculator else _TOKEN
-    reader = _Reader(_tokens(text, token), [name for name in FUNCTIONS if name not in refused])
+    reader = _Reader(_tokens(text, token), is_for_calculator)
     node = reader.sum(0)
     reader.expect("")
     return node
@@ -84,9 +81,10 @@ def _tokens(text: str, pattern: re.Pattern[str]) -> list[tuple[str, str]]:
 class _Reader:
     """Recursive descent; `depth` counts brackets, signs and powers around."""
 
-    def __init__(self, tokens: list[tuple[str, str]], functions: list[str]) -> None:
+    def __init__(self, tokens: list[tuple[str, str]], is_for_calculator: bool) -> None:
         self.tokens, self.at, self.nodes = tokens, 0, 0
-        self.functions = functions
+        self.is_for_calculator = is_for_calculator
+        self.functions = _CALCULATOR_FUNCTIONS if is_for_calculator else _SYMBOLIC_FUNCTIONS
 
     def sum(self, depth: int) -> Node:
         if depth > MAX_DEPTH:
@@ -135,7 +133,7 @@ class _Reader:
             return self.bracket(token, depth)
         if kind == "name":
             return self.named(self.take(), depth)
-        raise GrammarError(f"expected a number, a name or a bracket, got {token or 'the end'!r}")
+        raise GrammarError(f"expected a number, a name or a bracket, got {_shown(token)}")
 
     def named(self, token: str, depth: int) -> Node:
         """What begins with a name: a function, a constant, or variables in a row."""
@@ -148,9 +146,9 @@ class _Reader:
             return self.node("call", "root", self.bracket("{", depth), index)
         if name in self.functions:
             return self.call(name, token, depth)
-        if name in CONSTANTS:
+        if name in _CONSTANTS and not self.is_for_calculator:
             return self.node("name", name)
-        if token != name or len(name) > 3:
+        if self.is_for_calculator or token != name or len(name) > 3:
             raise GrammarError(f"unknown name {token!r}; functions: {', '.join(self.functions)}")
         node = self.node("name", name[0])
         for letter in name[1:]:  # xy is x*y
@@ -165,8 +163,10 @@ class _Reader:
             self.take()
             arguments.append(self.sum(depth + 1))
         self.expect(_CLOSING[opening])
-        if len(arguments) != FUNCTIONS[name]:
-            raise GrammarError(f"{name} takes {FUNCTIONS[name]} arguments, got {len(arguments)}")
+        if len(arguments) != self.functions[name]:
+            raise GrammarError(
+                f"{name} takes {self.functions[name]} arguments, got {len(arguments)}"
+            )
         return self.node("call", name, *arguments)
 
     def bracket(self, opening: str, depth: int) -> Node:
@@ -185,7 +185,7 @@ class _Reader:
 
     def expect(self, token: str) -> None:
         if self.token != token:
-            raise GrammarError(f"expected {token or 'the end'!r}, got {self.token or 'the end'!r}")
+            raise GrammarError(f"expected {_shown(token)}, got {_shown(self.token)}")
         self.at += 1
 
     def node(self, *parts: Any) -> Node:
@@ -200,3 +200,7 @@ def negated(node: Node) -> Node:
     if node[0] == "number":
         return ("number", -node[1])
     return ("*", _MINUS_ONE, node)
+
+
+def _shown(token: str) -> str:
+    return repr(token) if token else "the end"

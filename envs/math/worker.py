@@ -16,7 +16,6 @@ import select
 import subprocess
 import sys
 import threading
-from fractions import Fraction
 from functools import lru_cache
 from pathlib import Path
 from typing import Any

@@ -28,6 +28,7 @@ _CONSTANTS = {"pi": sympy.pi, "e": sympy.E, "i": sympy.I}
 
 
 def main(cpu_s: float) -> None:
+    """Answer questions until the input ends; each has `cpu_s` seconds of processor time."""
     resource.setrlimit(resource.RLIMIT_AS, (_MEMORY_BYTES, _MEMORY_BYTES))
     print("ready", flush=True)
     for line in sys.stdin:

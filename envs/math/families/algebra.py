@@ -81,9 +81,10 @@ def derivative(rng: random.Random, difficulty: int) -> RuledProblem:
     degree = min(difficulty + 1, 40)
     terms = [(_nonzero(rng, 9), degree)]
     terms += [(rng.randint(-9, 9), exponent) for exponent in range(degree - 1, -1, -1)]
+    text = _polynomial([(a, _power(n)) for a, n in terms])
     slopes = [(a * n, n - 1) for a, n in terms if n]
     return RuledProblem(
-        question=f"Differentiate with respect to x: {_polynomial([(a, _power(n)) for a, n in terms])}",
+        question=f"Differentiate with respect to x: {text}",
         answer=_polynomial([(a, _power(n)) for a, n in slopes]),
         work=" ".join(f"{a}*{n}={a * n}" for a, n in terms if n and a),
         rule="expanded",
