@@ -14,7 +14,7 @@ from typing import Any
 
 from ..errors import ConfigError
 from .answers import extract
-from .grading import RULES, Verdict, judge
+from .grading import RULES, read_number
 from .problem import Problem
 
 _ANNOTATION = re.compile(r"<<[^<>]*>>")
@@ -92,7 +92,7 @@ def _problem(where: str, row: Any) -> tuple[int, Problem]:
             has = ", ".join(map(repr, row)) if isinstance(row, dict) else type(row).__name__
             raise ConfigError(f"{where}: no text in field {field!r} (has {has}); need {_fields()}")
     solution, gold = row["answer"], extract(row["answer"])
-    if judge(gold, gold, RULES["money"]) is not Verdict.RIGHT:
+    if read_number(gold, RULES["money"]) is None:
         raise ConfigError(
             f"{where}: field 'answer' must end with #### and a number, got {gold[:60]!r}"
         )

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
+
 from .grammar import Node
-from .normal import MAX_RADICAND, Normalizer, square_free
+from .normal import MAX_RADICAND, Monomial, Normalizer, square_free
 
 
 def is_collected(node: Node) -> bool:
@@ -12,7 +14,7 @@ def is_collected(node: Node) -> bool:
     Raises:
         GrammarError: It divides by zero or is too large.
     """
-    normalizer, seen = Normalizer(), set()
+    normalizer, seen = Normalizer(), set[Monomial]()
     for term in _terms(node):
         once = [part[1] for part in _factors(term) if part[0] in ("name", "call")]
         if not _is_product(term) or len(once) != len(set(once)):
@@ -46,10 +48,11 @@ def _is_product(node: Node) -> bool:
     if kind == "/":
         return _is_product(node[1]) and node[2][0] == "number"
     if kind == "^":
-        return node[1][0] == "name" and node[2][0] == "number"
+        return (node[1][0], node[2][0]) == ("name", "number")
     if kind == "call" and node[1] == "sqrt" and node[2][0] == "number":
-        radicand = node[2][1]
+        radicand: Fraction = node[2][1]
         if radicand.denominator != 1 or not 1 < radicand <= MAX_RADICAND:
             return False
-        return square_free(radicand.numerator)[0] == 1
+        outside, _ = square_free(radicand.numerator)
+        return outside == 1
     return False

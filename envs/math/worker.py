@@ -18,7 +18,6 @@ import sys
 import threading
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
 
 from ..errors import ConfigError
 from .grammar import Node
@@ -127,4 +126,4 @@ class _Worker:
             process.returncode = 0  # not ours to wait for
 
 
-_worker: Any = _Worker()
+_worker = _Worker()

@@ -43,7 +43,7 @@ def main(cpu_s: float) -> None:
         print(answer, flush=True)
 
 
-def build(tree: list[Any]) -> sympy.Expr:
+def build(tree: list[Any]) -> Any:
     """The sympy expression of a tree of our grammar; variables are real."""
     kind, *parts = tree
     if kind == "number":
@@ -63,7 +63,7 @@ def build(tree: list[Any]) -> sympy.Expr:
     return left**right
 
 
-def are_equal(left: sympy.Expr, right: sympy.Expr) -> bool:
+def are_equal(left: Any, right: Any) -> bool:
     """Is the difference nothing, provably? Numbers refute first: that is quick."""
     seed(0)
     difference = left - right
@@ -76,7 +76,7 @@ def are_equal(left: sympy.Expr, right: sympy.Expr) -> bool:
     return bool(sympy.simplify(sympy.sqrtdenest(difference)) == 0)
 
 
-def _vanishes(difference: sympy.Expr, point: int) -> bool:
+def _vanishes(difference: Any, point: int) -> bool:
     names = sorted(difference.free_symbols, key=str)
     values = {
         name: sympy.Rational(*_POINTS[(point + number) % len(_POINTS)]) + number // len(_POINTS)

@@ -53,8 +53,8 @@ def system(rng: random.Random, difficulty: int) -> RuledProblem:
 
 def expand(rng: random.Random, difficulty: int) -> RuledProblem:
     """A product of two brackets in x; from difficulty 3 on, of three."""
-    limit = 3 + 2 * difficulty
-    factors = [(_nonzero(rng, difficulty), _nonzero(rng, limit)) for _ in range(2)]
+    limit = 9 + 3 * difficulty
+    factors = [(_nonzero(rng, 2 * difficulty), _nonzero(rng, limit)) for _ in range(2)]
     if difficulty > 2:
         factors.append((1, _nonzero(rng, limit)))
     product = [1]
@@ -112,13 +112,13 @@ def root(rng: random.Random, difficulty: int) -> RuledProblem:
 
 def sequence(rng: random.Random, difficulty: int) -> RuledProblem:
     """The next number: steps that stay, grow, multiply, or add the two before."""
-    limit = 5 + 5 * difficulty
+    limit = 20 + 10 * difficulty
     kind = rng.randrange(min(difficulty + 1, 4))
     a, b = rng.randint(1, limit), rng.randint(2, limit)
     terms = [a, a + b] if kind < 3 else [a, b]
     growth = rng.randint(1, limit)
     if kind == 1:
-        ratio = rng.randint(2, 3 + difficulty)
+        ratio = rng.randint(2, 4 + difficulty)
         terms = [a * ratio**n for n in range(6)]
     while len(terms) < 6:
         if kind == 0:

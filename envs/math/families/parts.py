@@ -16,7 +16,7 @@ def fraction(rng: random.Random, difficulty: int) -> RuledProblem:
     limit = 5 + 2 * difficulty
     while True:
         total = _drawn(rng, limit)
-        text, steps = str(total), []
+        text, steps = str(total), list[str]()
         for _ in range(difficulty):
             other, sign = _drawn(rng, limit), "+-*"[rng.randrange(3)]
             result = total * other if sign == "*" else total + (other if sign == "+" else -other)
@@ -50,10 +50,10 @@ def percent(rng: random.Random, difficulty: int) -> RuledProblem:
         question = f"A price of {whole} {way} by {rate}%. What is it now? A number or a fraction."
         work, rule = f"{whole}*{rate}/100={part} {whole}{sign}({part})={result}", "number"
     else:
-        part = rng.randint(1, whole)
-        result, rule = Fraction(100 * part, whole), "percent"
-        question = f"What percent of {whole} is {part}? A whole number or a fraction."
-        work = f"100*{part}/{whole}={result}"
+        some = rng.randint(1, whole)
+        result, rule = Fraction(100 * some, whole), "percent"
+        question = f"What percent of {whole} is {some}? A whole number or a fraction."
+        work = f"100*{some}/{whole}={result}"
     return RuledProblem(question=question, answer=str(result), work=work, rule=rule)
 
 
