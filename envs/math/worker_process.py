@@ -10,6 +10,7 @@ import json
 import resource
 import signal
 import sys
+from collections.abc import Iterator
 from typing import Any
 
 import sympy
@@ -73,7 +74,16 @@ def are_equal(left: Any, right: Any) -> bool:
         return True
     if not all(_vanishes(difference, point) for point in range(len(_POINTS) - 2)):
         return False
-    return bool(sympy.simplify(sympy.sqrtdenest(difference)) == 0)
+    return any(form == 0 for form in _forms(difference))
+
+
+def _forms(difference: Any) -> Iterator[Any]:
+    """Ever dearer forms of the difference; each is 0 only where it vanishes."""
+    yield sympy.expand(difference)
+    yield sympy.expand_log(difference, factor=True)
+    numerator, _ = sympy.fraction(sympy.together(difference.rewrite(sympy.exp)))
+    yield sympy.expand(numerator)  # sines are sums of exponentials
+    yield sympy.simplify(sympy.sqrtdenest(difference))
 
 
 def _vanishes(difference: Any, point: int) -> bool:

@@ -21,8 +21,11 @@ from turnhalle.envs.math.grammar import GrammarError, parse
 from .test_grading import ATTACKS
 
 SYMBOLIC = RULES["symbolic"]
-# Dirichlet's kernel: true, but sympy looks for a proof for seconds.
-HARD = "+".join(f"cos({n}x)" for n in range(1, 21)), "sin(41x/2)/(2sin(x/2))-1/2"
+# Morrie's law: true, but a proof by expansion has 2**14 terms.
+HARD = (
+    "*".join(f"cos({2**n}x)" for n in range(14)),
+    "sin(16384x)/(16384sin(x))",
+)
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -44,6 +47,8 @@ def _closed() -> Iterator[None]:
         ("sqrt(x^2)", "abs(x)", True),
         ("exp(x)*exp(y)", "exp(x+y)", True),
         ("sin(pi/6)", "1/2", True),
+        ("cos(x)+cos(2x)+cos(3x)", "sin(7x/2)/(2sin(x/2))-1/2", True),
+        ("sin(32x)^2+cos(32x)^2", "1", True),
         ("sin(x)", "x", False),
         ("sin(x)^2 - cos(x)^2", "1", False),
         ("log(6)", "log(2)*log(3)", False),
