@@ -23,6 +23,7 @@ _DOLLARS = re.compile(r"\$(?P<a>[^$]*)\$|\\\((?P<b>.*)\\\)", re.DOTALL)
 _LATEX_FRACTION = re.compile(
     r"(?P<sign>[+-]?)\\[dt]?frac\{(?P<above>\d+)\}\{(?P<below>\d+)\}", re.ASCII
 )
+_INTEGER = re.compile(r"-?\d{1,300}", re.ASCII)
 _BELOW = re.compile(r"(?:/|\}\{)(\d+)", re.ASCII)
 
 
@@ -112,23 +113,23 @@ def read_number(text: str, rule: Rule) -> Fraction | None:
 
 
 def _judge_number(given: str, gold: str, rule: Rule) -> Verdict:
-    number = read_number(given, rule)
+    # Most answers are integers, and arithmetic on `int` takes a third of that on `Fraction`.
+    number: int | Fraction | None
+    number = int(given) if _INTEGER.fullmatch(given) else read_number(given, rule)
     if number is None:
         return Verdict.UNREADABLE
-    wanted = _gold_number(gold)
-    if number == wanted:
+    difference = number - _gold_number(gold)
+    if not difference or (rule.tolerance and abs(Fraction(difference)) <= rule.tolerance):
         return Verdict.RIGHT
-    if rule.tolerance and abs(number - wanted) <= rule.tolerance:
-        return Verdict.RIGHT
-    return Verdict.TOO_HIGH if number > wanted else Verdict.TOO_LOW
+    return Verdict.TOO_HIGH if difference > 0 else Verdict.TOO_LOW
 
 
 @lru_cache(maxsize=4096)
-def _gold_number(gold: str) -> Fraction:
+def _gold_number(gold: str) -> int | Fraction:
     number = parse_number(gold)
     if number is None:
         raise ValueError(f"the gold answer {gold!r} is no number")
-    return number
+    return number.numerator if number.denominator == 1 else number
 
 
 def _bare(text: str, rule: Rule) -> str:

@@ -7,12 +7,13 @@ import random
 from pathlib import Path
 from typing import Any
 
-from ..core import End, Reply
+from ..core import Reply
 from ..env import TextEnv
 from ..errors import ConfigError
 from ..tasks import Instance
 from .datasets import Rows, load_dataset, read_jsonl
 from .grading import RULES, is_right
+from .problems import RIGHT, WRONG
 
 PATH_VARIABLE = "TURNHALLE_GSM8K"
 """Environment variable: the JSONL file that is read where neither path nor dataset is given."""
@@ -90,9 +91,7 @@ class Gsm8k(TextEnv):
 
     def respond(self, action: str) -> Reply:
         """Right or wrong."""
-        if is_right(action, self.instance["answer"], RULES["money"]):
-            return End("right", success=True, reward=1.0)
-        return End("wrong", success=False)
+        return RIGHT if is_right(action, self.instance["answer"], RULES["money"]) else WRONG
 
     def oracle(self) -> str:
         """The reference solution and the answer."""

@@ -23,6 +23,9 @@ _MODES = {
 }
 """System prompt and number of turns by mode."""
 _TOOL_CALL = "<tool_call>"
+RIGHT = End("right", success=True, reward=1.0)
+WRONG = End("wrong", success=False)
+"""Made once: to build a frozen dataclass takes longer than to grade an answer."""
 
 
 class MathProblems(TextEnv):
@@ -72,9 +75,9 @@ class MathProblems(TextEnv):
             return use_calculator(action)
         verdict = judge(action, self.instance["answer"], RULES[self.instance["rule"]])
         if verdict is Verdict.RIGHT:
-            return End("right", success=True, reward=1.0)
+            return RIGHT
         if self.mode != "attempts":
-            return End("wrong", success=False)
+            return WRONG
         said = "wrong: no answer found" if verdict is Verdict.UNREADABLE else str(verdict)
         return End(said, success=False) if self.turn == self.max_turns else Reply(said)
 
