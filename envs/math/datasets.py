@@ -1,6 +1,7 @@
-"""Word problems from a file or a dataset: rows with a question and a worked answer.
+"""Problems from a file or a dataset: rows with a question and a worked answer.
 
-The format is GSM8K's: `answer` ends with `#### gold`, and `<<48/2=24>>` marks a calculation.
+The format is GSM8K's: `answer` ends with `#### gold` (another marker that grading knows will do),
+and `<<48/2=24>>` marks a calculation.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from typing import Any
 
 from ..errors import ConfigError
 from .answers import extract
-from .grading import RULES, read_number
+from .grading import RULES, is_gold
 from .problem import Problem
 
 _ANNOTATION = re.compile(r"<<[^<>]*>>")
@@ -23,8 +24,8 @@ Rows = tuple[tuple[int, Problem], ...]
 """Number of calculations in the solution, and the problem."""
 
 
-def read_jsonl(path: Path) -> Rows:
-    """The rows of a JSONL file; a file that has not changed is read once.
+def read_jsonl(path: Path, rule: str) -> Rows:
+    """The rows of a JSONL file, with golds that the rule can read; an unchanged file is read once.
 
     Raises:
         ConfigError: There is no such file, or a row lacks a field or a readable answer; says which.
@@ -32,13 +33,13 @@ def read_jsonl(path: Path) -> Rows:
     if not path.is_file():
         raise ConfigError(f"no file {str(path)!r}; path must be a JSONL file with {_fields()}")
     status = path.stat()
-    return _read_jsonl(path.resolve(), status.st_mtime_ns, status.st_size)
+    return _read_jsonl(path.resolve(), rule, status.st_mtime_ns, status.st_size)
 
 
 @lru_cache(maxsize=8)
-def _read_jsonl(path: Path, changed_ns: int, size_bytes: int) -> Rows:
+def _read_jsonl(path: Path, rule: str, changed_ns: int, size_bytes: int) -> Rows:
     with path.open(encoding="utf-8") as file:
-        return _problems(_json_lines(path, file), str(path))
+        return _problems(_json_lines(path, file), str(path), rule)
 
 
 def _json_lines(path: Path, file: Iterable[str]) -> Iterator[tuple[str, Any]]:
@@ -51,7 +52,7 @@ def _json_lines(path: Path, file: Iterable[str]) -> Iterator[tuple[str, Any]]:
 
 
 @lru_cache(maxsize=8)
-def load_dataset(name: str, subset: str | None) -> Rows:
+def load_dataset(name: str, subset: str | None, rule: str) -> Rows:
     """All rows of a dataset of the Hugging Face hub, or of a folder that `datasets` can read.
 
     Raises:
@@ -76,25 +77,26 @@ def load_dataset(name: str, subset: str | None) -> Rows:
         for part in sorted(parts)
         for number, row in enumerate(parts[part])
     )
-    return _problems(rows, name)
+    return _problems(rows, name, rule)
 
 
-def _problems(rows: Iterable[tuple[str, Any]], source: str) -> Rows:
-    found = tuple(_problem(where, row) for where, row in rows)
+def _problems(rows: Iterable[tuple[str, Any]], source: str, rule: str) -> Rows:
+    found = tuple(_problem(where, row, rule) for where, row in rows)
     if not found:
         raise ConfigError(f"{source} holds no rows; each has {_fields()}")
     return found
 
 
-def _problem(where: str, row: Any) -> tuple[int, Problem]:
+def _problem(where: str, row: Any, rule: str) -> tuple[int, Problem]:
     for field in _FIELDS:
         if not isinstance(row, dict) or not isinstance(row.get(field), str):
             has = ", ".join(map(repr, row)) if isinstance(row, dict) else type(row).__name__
             raise ConfigError(f"{where}: no text in field {field!r} (has {has}); need {_fields()}")
     solution, gold = row["answer"], extract(row["answer"])
-    if read_number(gold, RULES["money"]) is None:
+    if not is_gold(gold, RULES[rule]):
         raise ConfigError(
-            f"{where}: field 'answer' must end with #### and a number, got {gold[:60]!r}"
+            f"{where}: field 'answer' must end with #### and what rule {rule!r} can read, "
+            f"got {gold[:60]!r}; another rule: rule=..., one of {', '.join(RULES)}"
         )
     work = _ANNOTATION.sub("", solution.rpartition("####")[0]).strip()
     problem = Problem(question=row["question"], answer=gold, work=work)

@@ -99,6 +99,21 @@ def judge(action: str, gold: str, rule: Rule) -> Verdict:
     return _judge_expression(given, gold, rule)
 
 
+def is_gold(text: str, rule: Rule) -> bool:
+    """Can `text` be the gold answer of a task under a rule?"""
+    if rule.kind == "text":
+        return bool(text)
+    if rule.kind in ("integer", "number"):
+        return read_number(text, rule) is not None
+    if rule.kind == "list":
+        return None not in _numbers(text)
+    try:
+        node = parse(_without_delimiters(text))
+        return rule.kind == "symbolic" or normal.are_equal(node, node)
+    except GrammarError:
+        return False
+
+
 def read_number(text: str, rule: Rule) -> Fraction | None:
     """The number that an answer is under a rule; None where it is none."""
     number = parse_number(text)
@@ -118,17 +133,17 @@ def _judge_number(given: str, gold: str, rule: Rule) -> Verdict:
     number = int(given) if _INTEGER.fullmatch(given) else read_number(given, rule)
     if number is None:
         return Verdict.UNREADABLE
-    difference = number - _gold_number(gold)
+    difference = number - _gold_number(gold, rule)
     if not difference or (rule.tolerance and abs(Fraction(difference)) <= rule.tolerance):
         return Verdict.RIGHT
     return Verdict.TOO_HIGH if difference > 0 else Verdict.TOO_LOW
 
 
 @lru_cache(maxsize=4096)
-def _gold_number(gold: str) -> int | Fraction:
-    number = parse_number(gold)
+def _gold_number(gold: str, rule: Rule) -> int | Fraction:
+    number = read_number(gold, rule)
     if number is None:
-        raise ValueError(f"the gold answer {gold!r} is no number")
+        raise ValueError(f"the gold answer {gold!r} is none under {rule}")
     return number.numerator if number.denominator == 1 else number
 
 
@@ -157,20 +172,23 @@ def _parse_latex(text: str) -> Fraction | None:
 
 
 def _judge_list(given: str, gold: str) -> Verdict:
-    """Numbers in order; here a comma parts them, so 1,000 is two of them."""
-    if given[:1] == "(" and given[-1:] == ")":
-        given = given[1:-1]
-    numbers = [parse_number(part.strip()) for part in given.split(",")]
+    numbers = _numbers(given)
     if None in numbers:
         return Verdict.UNREADABLE
-    is_equal = numbers == [parse_number(part.strip()) for part in gold.split(",")]
-    return Verdict.RIGHT if is_equal else Verdict.WRONG
+    return Verdict.RIGHT if numbers == _numbers(gold) else Verdict.WRONG
+
+
+def _numbers(text: str) -> list[Fraction | None]:
+    """Numbers in order; here a comma parts them, so 1,000 is two of them."""
+    if text[:1] == "(" and text[-1:] == ")":
+        text = text[1:-1]
+    return [parse_number(part.strip()) for part in text.split(",")]
 
 
 @lru_cache(maxsize=4096)  # the rollouts of a group often agree
 def _judge_expression(given: str, gold: str, rule: Rule) -> Verdict:
     try:
-        left, right = parse(given), parse(gold)
+        left, right = parse(given), parse(_without_delimiters(gold))
         if rule.is_lowest and not is_collected(left):
             return Verdict.UNREADABLE
         try:
@@ -178,7 +196,7 @@ def _judge_expression(given: str, gold: str, rule: Rule) -> Verdict:
         except normal.NotAlgebraicError:
             if rule.kind != "symbolic":
                 raise
-            is_equal = worker.are_equal(left, right)
+            is_equal = normal.are_surely_equal(left, right) or worker.are_equal(left, right)
     except GrammarError:
         return Verdict.UNREADABLE
     return Verdict.RIGHT if is_equal else Verdict.WRONG

@@ -9,11 +9,12 @@ from typing import Any
 
 from ..core import Reply
 from ..env import TextEnv
-from ..errors import ConfigError
+from ..errors import ConfigError, unknown_name
 from ..tasks import Instance
 from .datasets import Rows, load_dataset, read_jsonl
 from .grading import RULES, is_right
 from .problems import RIGHT, WRONG
+from .worker import require_sympy
 
 PATH_VARIABLE = "TURNHALLE_GSM8K"
 """Environment variable: the JSONL file that is read where neither path nor dataset is given."""
@@ -35,6 +36,7 @@ class Gsm8k(TextEnv):
         path: str | Path | None = None,
         dataset: str | None = None,
         subset: str | None = None,
+        rule: str = "money",
         **kwargs: Any,
     ) -> None:
         """Choose the rows; they are read with the first task.
@@ -43,10 +45,12 @@ class Gsm8k(TextEnv):
             path: A JSONL file with the fields `question` and `answer`.
             dataset: The name of a Hugging Face dataset, instead.
             subset: Its configuration; `main` for `openai/gsm8k`.
+            rule: How answers are read, a name in `grading.RULES`; GSM8K's are whole numbers.
             kwargs: Options of every environment.
 
         Raises:
-            ConfigError: Neither path nor dataset, both, or no such file.
+            ConfigError: Neither path nor dataset, both, no such file, or sympy is missing.
+            UnknownNameError: No such rule.
         """
         if path is None and dataset is None:
             path = os.environ.get(PATH_VARIABLE)
@@ -58,6 +62,11 @@ class Gsm8k(TextEnv):
             )
         if subset is not None and dataset is None:
             raise ConfigError(f"subset={subset!r} belongs to dataset, which is not given")
+        if rule not in RULES:
+            raise unknown_name("grading rule", rule, RULES)
+        if RULES[rule].kind == "symbolic":
+            require_sympy()
+        self.rule = rule
         self.path = None if path is None else Path(path)
         if self.path is not None and not self.path.is_file():
             raise ConfigError(f"no file {str(path)!r}; path must be a JSONL file of GSM8K's format")
@@ -67,8 +76,8 @@ class Gsm8k(TextEnv):
     def rows(self) -> Rows:
         """Every row, whatever its difficulty."""
         if self.path is not None:
-            return read_jsonl(self.path)
-        return load_dataset(str(self.dataset), self.subset)
+            return read_jsonl(self.path, self.rule)
+        return load_dataset(str(self.dataset), self.subset, self.rule)
 
     def draw(self, rng: random.Random, difficulty: int) -> Instance:
         """A row whose solution takes at most `difficulty` calculations."""
@@ -91,7 +100,7 @@ class Gsm8k(TextEnv):
 
     def respond(self, action: str) -> Reply:
         """Right or wrong."""
-        return RIGHT if is_right(action, self.instance["answer"], RULES["money"]) else WRONG
+        return RIGHT if is_right(action, self.instance["answer"], RULES[self.rule]) else WRONG
 
     def oracle(self) -> str:
         """The reference solution and the answer."""

@@ -27,7 +27,7 @@ MAX_RADICAND = 10**6
 """Roots of larger numbers are left to the slow path: their prime factors take too long."""
 
 _ONE: Polynomial = {(): Fraction(1)}
-_ROOT = "r"
+_ROOT, _ATOM = "r", "f"
 
 
 class NotAlgebraicError(GrammarError):
@@ -41,7 +41,24 @@ def are_equal(left: Node, right: Node) -> bool:
         NotAlgebraicError: One of them has no normal form.
         GrammarError: One divides by zero or is too large.
     """
-    normalizer = Normalizer()
+    return _are_equal(Normalizer(), left, right)
+
+
+def are_surely_equal(left: Node, right: Node) -> bool:
+    """Are they the same, even if nothing is known of sines, logarithms and such?
+
+    False means: perhaps not.
+
+    Raises:
+        GrammarError: One divides by zero or is too large.
+    """
+    try:
+        return _are_equal(Normalizer(has_atoms=True), left, right)
+    except NotAlgebraicError:
+        return False
+
+
+def _are_equal(normalizer: Normalizer, left: Node, right: Node) -> bool:
     (a, b), (c, d) = normalizer.normal_form(left), normalizer.normal_form(right)
     return normalizer.multiply(a, d) == normalizer.multiply(b, c)
 
@@ -69,9 +86,13 @@ def square_free(number: int) -> tuple[int, list[int]]:
 
 
 class Normalizer:
-    """Brings expressions to normal form within a budget of work."""
+    """Brings expressions to normal form within a budget of work.
 
-    def __init__(self) -> None:
+    With `has_atoms`, `sin(x)` is one more generator; the same argument gives the same generator.
+    """
+
+    def __init__(self, *, has_atoms: bool = False) -> None:
+        self.has_atoms = has_atoms
         self.products = 0
 
     def normal_form(self, node: Node) -> Quotient:
@@ -88,9 +109,7 @@ class Normalizer:
             generator = f"{_ROOT}-1" if node[1] == "i" else f"_{node[1]}"
             return {((generator, 1),): Fraction(1)}, _ONE
         if kind == "call":
-            if node[1] != "sqrt":
-                raise NotAlgebraicError(f"{node[1]} is not algebraic")
-            return _square_root(self.normal_form(node[2])), _ONE
+            return self._call(node[1], [self.normal_form(argument) for argument in node[2:]])
         first, second = self.normal_form(node[1]), self.normal_form(node[2])
         if kind == "^":
             return self._power(first, second)
@@ -99,9 +118,7 @@ class Normalizer:
             above = _sum(self.multiply(a, d), self.multiply(b, c))
             return _quotient(above, self.multiply(b, d))
         if kind == "/":
-            if not c:
-                raise GrammarError("division by zero")
-            c, d = d, c
+            c, d = d, _divisor(c)
         return _quotient(self.multiply(a, c), self.multiply(b, d))
 
     def multiply(self, left: Polynomial, right: Polynomial) -> Polynomial:
@@ -121,20 +138,27 @@ class Normalizer:
                 terms[monomial] = terms[monomial] + term if monomial in terms else term
         return _bounded({monomial: total for monomial, total in terms.items() if total})
 
+    def _call(self, name: str, arguments: list[Quotient]) -> Quotient:
+        known = _square_root(arguments[0]) if name == "sqrt" else None
+        if known is not None:
+            return known, _ONE
+        if not self.has_atoms:
+            raise NotAlgebraicError(f"{name} has no normal form here")
+        parts = [sorted(part.items()) for argument in arguments for part in argument]
+        return {((f"{_ATOM}{'log' if name == 'ln' else name}{parts}", 1),): Fraction(1)}, _ONE
+
     def _power(self, base: Quotient, exponent: Quotient) -> Quotient:
         number = rational(exponent)
-        if number is None:
-            raise NotAlgebraicError("an exponent is no number")
         if number == Fraction(1, 2):
-            return _square_root(base), _ONE
-        if number.denominator != 1:
-            raise NotAlgebraicError("an exponent is no integer")
+            return self._call("sqrt", [base])
+        if number is None or number.denominator != 1:
+            return self._call("power", [base, exponent])
         known = rational(base)
         if known is not None:
             return _constant(power(known, number)), _ONE
         if not number:
             return _ONE, _ONE
-        above, below = base if number > 0 else (base[1], base[0])
+        above, below = base if number > 0 else (base[1], _divisor(base[0]))
         if abs(number) > MAX_DEGREE:
             raise GrammarError(f"the degree is above {MAX_DEGREE}")
         result: Quotient = (above, below)
@@ -183,15 +207,23 @@ def _quotient(above: Polynomial, below: Polynomial) -> Quotient:
     return {monomial: total / number for monomial, total in above.items()}, _ONE
 
 
-def _square_root(argument: Quotient) -> Polynomial:
+def _divisor(polynomial: Polynomial) -> Polynomial:
+    """The polynomial, if it is certain that it is not zero."""
+    if not polynomial:
+        raise GrammarError("division by zero")
+    if any(name[0] == _ATOM for monomial in polynomial for name, _ in monomial):
+        raise NotAlgebraicError("a function below the bar may be zero")
+    return polynomial
+
+
+def _square_root(argument: Quotient) -> Polynomial | None:
+    """The root of a rational that is not too large; None of anything else."""
     number = rational(argument)
-    if number is None:
-        raise NotAlgebraicError("the root of an expression that is no number")
+    if number is None or abs(number.numerator * number.denominator) > MAX_RADICAND:
+        return None
     if not number:
         return {}
     radicand = number.numerator * number.denominator
-    if abs(radicand) > MAX_RADICAND:
-        raise NotAlgebraicError("the root of a large number")
     outside, roots = square_free(radicand)
     monomial = tuple(sorted((f"{_ROOT}{root}", 1) for root in roots))
     return {monomial: Fraction(outside, number.denominator)}

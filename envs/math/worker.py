@@ -10,6 +10,7 @@ machine, and the answer is remembered.
 from __future__ import annotations
 
 import atexit
+import importlib.util
 import json
 import os
 import select
@@ -27,6 +28,10 @@ CPU_S = 2
 WALL_S = 60.0
 """A machine that is this slow has other troubles: the process is killed."""
 _START_S = 120.0
+_MISSING = (
+    "symbolic answers are compared by sympy, which is not installed (or did not start). "
+    "Install it with: pip install 'turnhalle[math]'"
+)
 _SCRIPT = Path(__file__).with_name("worker_process.py")
 
 
@@ -38,6 +43,16 @@ def are_equal(left: Node, right: Node) -> bool:
         ConfigError: sympy is not installed.
     """
     return _worker.ask(json.dumps([left, right], default=str, separators=(",", ":")))
+
+
+def require_sympy() -> None:
+    """Refuse early where the first hard question would fail.
+
+    Raises:
+        ConfigError: sympy is not installed.
+    """
+    if importlib.util.find_spec("sympy") is None:
+        raise ConfigError(_MISSING)
 
 
 def close() -> None:
@@ -88,10 +103,7 @@ class _Worker:
             os.register_at_fork(after_in_child=self._forget)
         if self._exchange(process, b"", _START_S) != b"ready\n":
             self._end()
-            raise ConfigError(
-                "symbolic answers are compared by sympy, which is not installed (or did not start)."
-                " Install it with: pip install 'turnhalle[math]'"
-            )
+            raise ConfigError(_MISSING)
         return process
 
     def _exchange(

@@ -21,6 +21,7 @@ _DIGITS = 30
 _POINTS = ((3, 7), (5, 11), (13, 6), (17, 19), (23, 29))
 """Values of the variables, as fractions: where two expressions differ, they differ at most points.
 """
+_TRIALS = 3
 _FUNCTIONS = {
     "sqrt": sympy.sqrt, "root": sympy.root, "sin": sympy.sin, "cos": sympy.cos, "tan": sympy.tan,
     "log": sympy.log, "ln": sympy.log, "exp": sympy.exp, "abs": sympy.Abs,
@@ -60,8 +61,15 @@ def build(tree: list[Any]) -> Any:
     if kind == "*":
         return left * right
     if kind == "/":
-        return left / right
-    return left**right
+        return left / _nonzero(right)
+    return (_nonzero(left) if right.is_negative else left) ** right
+
+
+def _nonzero(divisor: Any) -> Any:
+    """The divisor; sympy would cancel it even where it is zero everywhere."""
+    if all(_vanishes(divisor, point) for point in range(_TRIALS)):
+        raise ZeroDivisionError
+    return divisor
 
 
 def are_equal(left: Any, right: Any) -> bool:
@@ -72,7 +80,7 @@ def are_equal(left: Any, right: Any) -> bool:
         return False
     if difference == 0:
         return True
-    if not all(_vanishes(difference, point) for point in range(len(_POINTS) - 2)):
+    if not all(_vanishes(difference, point) for point in range(_TRIALS)):
         return False
     return any(form == 0 for form in _forms(difference))
 

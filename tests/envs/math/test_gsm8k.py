@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 
 import turnhalle as th
-from turnhalle.envs.errors import ConfigError
+from turnhalle.envs.errors import ConfigError, UnknownNameError
 from turnhalle.envs.math.datasets import read_jsonl
 from turnhalle.envs.math.grading import RULES, is_right
-from turnhalle.envs.tasks import SPLITS
+from turnhalle.envs.tasks import SPLITS, Task
 
 MONEY = RULES["money"]
 
@@ -32,7 +32,7 @@ def mutations(gold: str) -> set[str]:
 
 
 def test_every_gold_scores_and_no_mutation_does(gsm8k_rows: Path) -> None:
-    rows = read_jsonl(gsm8k_rows)
+    rows = read_jsonl(gsm8k_rows, "money")
     if gsm8k_rows.is_relative_to("/work/shared"):
         assert len(rows) == 1319
     for _, problem in rows:
@@ -124,11 +124,33 @@ def test_without_rows_the_error_says_how_to_give_some(
         th.make("gsm8k", path=rows_file(tmp_path, [])).reset(seed=0)
 
 
+def test_other_rules_read_other_golds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    golds = ["\\frac{\\sqrt{2}}{2}", "x^2-1", "sin(x)"]
+    path = rows_file(tmp_path, [row("1?", f"So it is $\\boxed{{{gold}}}$.") for gold in golds])
+    with pytest.raises(ConfigError, match="what rule 'money' can read"):
+        th.make("gsm8k", path=path).reset(seed=0)
+    env = th.make("gsm8k", path=path, rule="symbolic")
+    env.begin(Task(env.id, "train", 0, 20, row("1?", golds[0])))
+    assert env.step("\\boxed{1/\\sqrt{2}}")[4]["success"]
+    with pytest.raises(UnknownNameError, match="did you mean 'symbolic'"):
+        th.make("gsm8k", path=path, rule="symbolc")
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(ConfigError, match=r"turnhalle\[math\]"):
+        th.make("gsm8k", path=path, rule="symbolic")
+
+
+def test_golds_may_carry_what_the_rule_permits(tmp_path: Path) -> None:
+    env = th.make("gsm8k", path=rows_file(tmp_path, [row("1?", "#### $1,200")]))
+    for answer, success in (("1200", True), ("$1200", True), ("1201", False), ("$1,200", True)):
+        env.reset(seed=0)
+        assert env.step(f"#### {answer}")[4]["success"] == success
+
+
 def test_a_changed_file_is_read_again(tmp_path: Path) -> None:
     path = rows_file(tmp_path, [row("1?", "#### 1")])
-    assert len(read_jsonl(path)) == 1
+    assert len(read_jsonl(path, "money")) == 1
     rows_file(tmp_path, [row("1?", "#### 1"), row("2?", "#### 2")])
-    assert len(read_jsonl(path)) == 2
+    assert len(read_jsonl(path, "money")) == 2
 
 
 def test_a_hub_dataset_is_read_with_all_its_parts(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -139,6 +139,32 @@ def test_a_forked_child_starts_its_own() -> None:
     assert worker.process_id() == ours
 
 
+@pytest.mark.parametrize(
+    ("left", "right"),
+    [
+        ("2x+\\cos(x)-\\sin(y)", "cos(x)-sin(y)+2*x"),
+        ("sqrt(x)*3", "3x^(1/2)"),
+        ("ln(2x+x)/2", "log(3x)*1/2"),
+        ("sin((x+1)^2)", "sin(x^2+2x+1)"),
+        ("2^x*3", "3*2^x"),
+        ("sqrt(10000000000000000000003)+1", "1+sqrt(10000000000000000000003)"),
+        ("abs(-x)-abs(-x)+1", "1"),
+    ],
+)
+def test_what_is_the_same_in_other_order_needs_no_process(left: str, right: str) -> None:
+    worker.close()
+    assert judge(left, right, SYMBOLIC) is Verdict.RIGHT
+    assert worker.process_id() is None
+
+
+def test_a_divisor_that_may_be_zero_is_for_sympy() -> None:
+    nothing = "(sin(x)^2+cos(x)^2-1)"
+    assert judge(f"7{nothing}/{nothing}", "7", SYMBOLIC) is Verdict.WRONG
+    assert judge(f"0/{nothing}", "0", SYMBOLIC) is Verdict.WRONG
+    assert judge(f"{nothing}^-1*{nothing}", "1", SYMBOLIC) is Verdict.WRONG
+    assert judge("sin(x)/cos(x)", "tan(x)", SYMBOLIC) is Verdict.RIGHT
+
+
 def test_without_sympy_the_error_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     worker.close()
     monkeypatch.setattr(worker, "_SCRIPT", "/nowhere/else.py")
