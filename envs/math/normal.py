@@ -94,6 +94,7 @@ class Normalizer:
     def __init__(self, *, has_atoms: bool = False) -> None:
         self.has_atoms = has_atoms
         self.products = 0
+        self.atoms: dict[tuple[object, ...], int] = {}
 
     def normal_form(self, node: Node) -> Quotient:
         """Numerator and denominator.
@@ -144,8 +145,10 @@ class Normalizer:
             return known, _ONE
         if not self.has_atoms:
             raise NotAlgebraicError(f"{name} has no normal form here")
-        parts = [sorted(part.items()) for argument in arguments for part in argument]
-        return {((f"{_ATOM}{'log' if name == 'ln' else name}{parts}", 1),): Fraction(1)}, _ONE
+        parts = (tuple(sorted(part.items())) for argument in arguments for part in argument)
+        key = ("log" if name == "ln" else name, *parts)
+        number = self.atoms.setdefault(key, len(self.atoms))
+        return {((f"{_ATOM}{number}", 1),): Fraction(1)}, _ONE
 
     def _power(self, base: Quotient, exponent: Quotient) -> Quotient:
         number = rational(exponent)

@@ -35,13 +35,13 @@ def main(cpu_s: float) -> None:
     print("ready", flush=True)
     for line in sys.stdin:
         # Nobody handles the signal, so the kernel ends a question that is too hard.
-        signal.setitimer(signal.ITIMER_VIRTUAL, cpu_s)
+        signal.setitimer(signal.ITIMER_PROF, cpu_s)
         try:
             left, right = (build(tree) for tree in json.loads(line))
             answer = "equal" if are_equal(left, right) else "different"
         except Exception:  # whatever sympy cannot do is no proof; a traceback has no reader here
             answer = "different"
-        signal.setitimer(signal.ITIMER_VIRTUAL, 0)
+        signal.setitimer(signal.ITIMER_PROF, 0)
         print(answer, flush=True)
 
 
