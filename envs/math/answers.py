@@ -79,7 +79,7 @@ def parse_number(text: str) -> Fraction | None:
     sign, whole, decimals, below = match.groups()
     if "," in whole:
         whole = whole.replace(",", "")
-    if decimals is not None:
+    if decimals is not None and decimals.strip("0"):
         number = Fraction(int(whole + decimals), 10 ** len(decimals))
     elif below is None:
         number = Fraction(int(whole))

@@ -128,23 +128,29 @@ def read_number(text: str, rule: Rule) -> Fraction | None:
 
 
 def _judge_number(given: str, gold: str, rule: Rule) -> Verdict:
-    # Most answers are integers, and arithmetic on `int` takes a third of that on `Fraction`.
-    number: int | Fraction | None
-    number = int(given) if _INTEGER.fullmatch(given) else read_number(given, rule)
+    number = _read_fast(given, rule)
     if number is None:
         return Verdict.UNREADABLE
-    difference = number - _gold_number(gold, rule)
-    if not difference or (rule.tolerance and abs(Fraction(difference)) <= rule.tolerance):
+    wanted = _gold_number(gold, rule)
+    if number == wanted:
         return Verdict.RIGHT
-    return Verdict.TOO_HIGH if difference > 0 else Verdict.TOO_LOW
+    if rule.tolerance and abs(Fraction(number) - wanted) <= rule.tolerance:
+        return Verdict.RIGHT
+    is_high = number.numerator * wanted.denominator > wanted.numerator * number.denominator
+    return Verdict.TOO_HIGH if is_high else Verdict.TOO_LOW
 
 
 @lru_cache(maxsize=4096)
 def _gold_number(gold: str, rule: Rule) -> int | Fraction:
-    number = read_number(gold, rule)
+    number = _read_fast(gold, rule)
     if number is None:
         raise ValueError(f"the gold answer {gold!r} is none under {rule}")
-    return number.numerator if number.denominator == 1 else number
+    return number
+
+
+def _read_fast(text: str, rule: Rule) -> int | Fraction | None:
+    """Most answers are integers, and `int` takes a third of the time of `Fraction`."""
+    return int(text) if _INTEGER.fullmatch(text) else read_number(text, rule)
 
 
 def _bare(text: str, rule: Rule) -> str:

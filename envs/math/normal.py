@@ -31,7 +31,7 @@ _ROOT, _ATOM = "r", "f"
 
 
 class NotAlgebraicError(GrammarError):
-    """The expression has no normal form here: sines, logarithms, roots of variables, ..."""
+    """The expression has no normal form here: sines, roots of variables, a high degree, ..."""
 
 
 def are_equal(left: Node, right: Node) -> bool:
@@ -163,7 +163,7 @@ class Normalizer:
             return _ONE, _ONE
         above, below = base if number > 0 else (base[1], _divisor(base[0]))
         if abs(number) > MAX_DEGREE:
-            raise GrammarError(f"the degree is above {MAX_DEGREE}")
+            raise NotAlgebraicError(f"the degree is above {MAX_DEGREE}")
         result: Quotient = (above, below)
         for _ in range(abs(number.numerator) - 1):
             result = self.multiply(result[0], above), self.multiply(result[1], below)
@@ -196,7 +196,7 @@ def _product(first: Monomial, second: Monomial) -> tuple[Monomial, int]:
             factor *= int(generator[1:])
             del powers[generator]
         elif total > MAX_DEGREE:
-            raise GrammarError(f"the degree is above {MAX_DEGREE}")
+            raise NotAlgebraicError(f"the degree is above {MAX_DEGREE}")
         else:
             powers[generator] = total
     return tuple(sorted(powers.items())), factor
