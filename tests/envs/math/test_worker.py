@@ -97,18 +97,23 @@ def test_a_process_that_died_or_hangs_is_replaced(monkeypatch: pytest.MonkeyPatc
     assert judge("sin(u)^2+cos(u)^2", "1", SYMBOLIC) is Verdict.RIGHT
 
 
-def test_nothing_survives_a_killed_parent() -> None:
+@pytest.mark.parametrize("question", [("sin(x)^2", "1"), HARD], ids=["idle", "busy"])
+def test_nothing_survives_a_killed_parent(question: tuple[str, str]) -> None:
     code = (
-        "import os, signal\n"
+        "import os, signal, threading, time\n"
         "from turnhalle.envs.math import worker\n"
         "from turnhalle.envs.math.grading import RULES, judge\n"
-        "judge('sin(x)^2', '1', RULES['symbolic'])\n"
+        f"question = {question!r}\n"
+        "arguments = (*question, RULES['symbolic'])\n"
+        "threading.Thread(target=judge, args=arguments, daemon=True).start()\n"
+        "while worker.process_id() is None: time.sleep(0.01)\n"
+        "time.sleep(0.8)\n"  # to import sympy, and to begin
         "print(worker.process_id(), flush=True)\n"
         "os.kill(os.getpid(), signal.SIGKILL)\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     child = int(done.stdout)
-    for _ in range(100):
+    for _ in range(600):
         if not os.path.exists(f"/proc/{child}"):
             return
         time.sleep(0.05)
