@@ -64,10 +64,11 @@ RULES = {
     "number": Rule("number"),
     "lowest": Rule("number", is_lowest=True),
     "money": Rule("integer", has_dollars=True),
-    "percent": Rule("number", has_percent=True),
+    "percent": Rule("number", is_lowest=True, has_percent=True),
     "list": Rule("list"),
     "text": Rule("text"),
     "expanded": Rule("algebraic", is_lowest=True),
+    "algebraic": Rule("algebraic"),
     "symbolic": Rule("symbolic"),
 }
 """The rules that tasks name."""

@@ -8,6 +8,7 @@ from fractions import Fraction
 from ..problem import RuledProblem
 
 _GOODS = ("apples", "pens", "stamps", "tiles", "candles", "marbles", "screws", "lemons")
+_FORM = "A whole number or a fraction in lowest terms."
 _WORKERS = ("printer", "baker", "robot", "painter", "pump", "gardener")
 
 
@@ -26,7 +27,7 @@ def fraction(rng: random.Random, difficulty: int) -> RuledProblem:
         if total:
             break
     return RuledProblem(
-        question=f"Compute {text} as an integer or a fraction in lowest terms.",
+        question=f"Compute {text}. {_FORM}",
         answer=str(total),
         work=" ".join(steps),
         rule="lowest",
@@ -40,19 +41,19 @@ def percent(rng: random.Random, difficulty: int) -> RuledProblem:
     kind = rng.randrange(3)
     if kind == 0:
         result = Fraction(whole * rate, 100)
-        question, rule = f"What is {rate}% of {whole}? A whole number or a fraction.", "number"
+        question, rule = f"What is {rate}% of {whole}? {_FORM}", "lowest"
         work = f"{whole}*{rate}/100={result}"
     elif kind == 1:
         part = Fraction(whole * rate, 100)
         way = rng.choice(("rises", "falls"))
         sign = "+" if way == "rises" else "-"
         result = whole + part if way == "rises" else whole - part
-        question = f"A price of {whole} {way} by {rate}%. What is it now? A number or a fraction."
-        work, rule = f"{whole}*{rate}/100={part} {whole}{sign}({part})={result}", "number"
+        question = f"A price of {whole} {way} by {rate}%. What is it now? {_FORM}"
+        work, rule = f"{whole}*{rate}/100={part} {whole}{sign}({part})={result}", "lowest"
     else:
         some = rng.randint(1, whole)
         result, rule = Fraction(100 * some, whole), "percent"
-        question = f"What percent of {whole} is {some}? A whole number or a fraction."
+        question = f"What percent of {whole} is {some}? {_FORM}"
         work = f"100*{some}/{whole}={result}"
     return RuledProblem(question=question, answer=str(result), work=work, rule=rule)
 
