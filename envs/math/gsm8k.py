@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -73,15 +74,16 @@ class Gsm8k(TextEnv):
         self.dataset, self.subset = dataset, subset
         super().__init__(**kwargs)
 
+    @cached_property
     def rows(self) -> Rows:
-        """Every row, whatever its difficulty."""
+        """Every row, whatever its difficulty; read on first use."""
         if self.path is not None:
             return read_jsonl(self.path, self.rule)
         return load_dataset(str(self.dataset), self.subset, self.rule)
 
     def draw(self, rng: random.Random, difficulty: int) -> Instance:
         """A row whose solution takes at most `difficulty` calculations."""
-        rows = self.rows()
+        rows = self.rows
         for _ in range(100):
             steps, problem = rows[rng.randrange(len(rows))]
             if steps <= difficulty:
