@@ -6,7 +6,9 @@ from .registry import register
 
 BUILTIN = {
     "turnhalle/Basics-v0": "turnhalle.envs.basics.env:Basics",
+    "turnhalle/Gsm8k-v0": "turnhalle.envs.math.gsm8k:Gsm8k",
     "turnhalle/Math-v0": "turnhalle.envs.math.env:Math",
+    "turnhalle/MathProblems-v0": "turnhalle.envs.math.problems:MathProblems",
     "turnhalle/Pacman-v0": "turnhalle.envs.pacman.env:Pacman",
     "turnhalle/Tools-v0": "turnhalle.envs.tools.shop:Shop",
 }

@@ -1,7 +1,10 @@
-"""What tests share: small transformers folders, made on the spot, and an environment that fits."""
+"""What tests share: small transformers folders, made on the spot, and rows of word problems."""
 
 from __future__ import annotations
 
+import json
+import os
+import random
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,6 +18,31 @@ _CHATML = (
     "{% for m in messages %}<|im_start|>{{ m['role'] }}\n{{ m['content'] }}<|im_end|>\n{% endfor %}"
     "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 )
+
+
+GSM8K = Path("/work/shared/data/gsm8k/test.jsonl")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def gsm8k_rows(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The rows that `Gsm8k-v0` reads in tests: GSM8K's where it is here, else some of our own."""
+    path = GSM8K if GSM8K.is_file() else write_rows(tmp_path_factory.mktemp("rows") / "own.jsonl")
+    os.environ["TURNHALLE_GSM8K"] = str(path)
+    return path
+
+
+def write_rows(path: Path, count: int = 400) -> Path:
+    """Word problems in GSM8K's format."""
+    rng = random.Random(0)
+    lines = []
+    for _ in range(count):
+        boxes, each = rng.randint(2, 99), rng.randint(11, 60)
+        total = boxes * each
+        question = f"Ada packs {each} pears into each of {boxes} boxes. How many pears are that?"
+        answer = f"They are {boxes}*{each}=<<{boxes}*{each}={total}>>{total} pears.\n#### {total:,}"
+        lines.append(json.dumps({"question": question, "answer": answer}))
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return path
 
 
 def _config(architecture: str, vocabulary: int, hidden: int) -> Any:

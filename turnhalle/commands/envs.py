@@ -12,6 +12,7 @@ def envs() -> None:
 
     Example: `turnhalle envs`. Your own need no registration: commands take `file.py:Class` too.
     """
+    from turnhalle.envs.errors import ConfigError
     from turnhalle.envs.registry import registered, resolve
 
     table = Table()
@@ -19,13 +20,19 @@ def envs() -> None:
     for title in ("turns", "tools", "difficulty", "oracle", "what"):
         table.add_column(title)
     for id in registered():
-        env = resolve(id)()
+        factory = resolve(id)
+        what = (factory.cls.__doc__ or "").partition("\n")[0]
+        try:
+            env = factory()
+        except ConfigError:  # it needs an option, such as a file
+            table.add_row(id, "", "", "", "", f"{what} (needs options)")
+            continue
         table.add_row(
             id,
             str(env.max_turns),
             ", ".join(tool.name for tool in env.tools()) or "-",
             str(env.difficulty),
             "yes" if env.has_oracle else "no",
-            (type(env).__doc__ or "").partition("\n")[0],
+            what,
         )
     make_console().print(table)

@@ -1,22 +1,10 @@
-"""Procedural families of math tasks: each draws a question, its answer, and a worked solution."""
+"""Additions and subtractions in a row: the tasks of `Math-v0`."""
 
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
-from typing import TypedDict
 
-
-class Problem(TypedDict):
-    """One drawn task."""
-
-    question: str
-    answer: str
-    work: str
-    """A worked solution without the final answer line; what the oracle shows."""
-
-
-Family = Callable[[random.Random, int], Problem]
+from ..problem import Problem, RuledProblem
 
 
 def chain(rng: random.Random, difficulty: int) -> Problem:
@@ -35,4 +23,9 @@ def chain(rng: random.Random, difficulty: int) -> Problem:
     return Problem(question=question, answer=str(total), work=" ".join(steps))
 
 
-FAMILIES: dict[str, Family] = {"chain": chain}
+def running_total(rng: random.Random, difficulty: int) -> RuledProblem:
+    """The same, asked in words: a total that changes step by step, and never ends at zero."""
+    drawn = chain(rng, difficulty)
+    while drawn["answer"] == "0":
+        drawn = chain(rng, difficulty)
+    return {**drawn, "question": f"Compute {drawn['question']}.", "rule": "integer"}

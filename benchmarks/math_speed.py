@@ -1,0 +1,213 @@
+"""Math: steps and resets through `gymnasium.make` with checks on, and grading; one core.
+
+Rows are medians of interleaved rounds in CPU-seconds. Half of the actions are right, half wrong;
+they are prepared outside of the measured time. `bare gymnasium` is the same question and a string
+comparison, with nothing of ours. Peers (reasoning-gym, GEM) run in .venvs/math, made on first use;
+`--no-peer` leaves them out.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+import statistics
+import subprocess
+import time
+import venv
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import gymnasium
+
+import turnhalle as th
+from turnhalle.envs.math import worker
+from turnhalle.envs.math.grading import RULES, Rule, is_right
+
+ROOT = Path(__file__).parents[1]
+GSM8K = Path("/work/shared/data/gsm8k/test.jsonl")
+EPISODES, ROUNDS = 1000, 9
+WORLDS: dict[str, tuple[str, dict[str, Any]]] = {
+    "Math-v0": ("turnhalle/Math-v0", {}),
+    "MathProblems-v0": ("turnhalle/MathProblems-v0", {}),
+    "MathProblems-v0, attempts": ("turnhalle/MathProblems-v0", {"mode": "attempts"}),
+    "MathProblems-v0, calculator": ("turnhalle/MathProblems-v0", {"mode": "calculator"}),
+    "bare gymnasium": ("bare/Sum-v0", {}),
+}
+
+
+class BareSum(gymnasium.Env[str, str]):
+    """What a math environment costs at the least: one sum, one comparison."""
+
+    def __init__(self) -> None:
+        space = gymnasium.spaces.Text(200, charset="".join(map(chr, range(32, 127))))
+        self.observation_space = self.action_space = space
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[str, dict[str, Any]]:
+        super().reset(seed=seed)
+        a, b = (int(n) for n in self.np_random.integers(1, 100, 2))
+        self.answer = str(a + b)
+        return f"Compute {a} + {b}.", {}
+
+    def step(self, action: str) -> tuple[str, float, bool, bool, dict[str, Any]]:
+        is_right = action.rpartition("#### ")[2] == self.answer
+        return "right" if is_right else "wrong", float(is_right), True, False, {}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--no-peer", action="store_true", help="leave the peers out")
+    arguments = parser.parse_args()
+    gymnasium.register("bare/Sum-v0", BareSum)
+    if GSM8K.is_file():
+        WORLDS["Gsm8k-v0"] = ("turnhalle/Gsm8k-v0", {"path": GSM8K})
+    print("| environment | steps/s | resets/s |\n|---|---|---|")
+    for name, (steps, resets) in speeds().items():
+        print(f"| {name} | {steps:,.0f} | {resets:,.0f} |")
+    print("\n| grading | answers/s |\n|---|---|")
+    for name, rate in gradings().items():
+        print(f"| {name} | {rate:,.0f} |")
+    if not arguments.no_peer:
+        print("\n| peer | per second |\n|---|---|")
+        for name, rate in peers().items():
+            print(f"| {name} | {rate:,.0f} |")
+
+
+def speeds() -> dict[str, tuple[float, float]]:
+    """Steps and resets a second of every world."""
+    worlds = {name: gymnasium.make(id, **kwargs) for name, (id, kwargs) in WORLDS.items()}
+    plans = {name: [actions(env, task) for task in range(EPISODES)] for name, env in worlds.items()}
+    rounds: dict[str, list[tuple[float, float]]] = {name: [] for name in worlds}
+    for _ in range(ROUNDS):
+        for name, env in worlds.items():
+            rounds[name].append(play(env, plans[name]))
+    return {
+        name: (statistics.median(s for s, _ in done), statistics.median(r for _, r in done))
+        for name, done in rounds.items()
+    }
+
+
+def actions(env: gymnasium.Env[str, str], task: int) -> list[str]:
+    """What to do in an episode: the oracle's actions, or wrong ones to the end."""
+    world, said, rng = env.unwrapped, [], random.Random(task)
+    env.reset(seed=task)
+    if not isinstance(world, th.TextEnv):
+        return [f"#### {world.answer if task % 2 else 0}"]  # type: ignore[attr-defined]
+    while not world.is_over:
+        right = world.oracle()
+        wrong = f"I think it is #### {rng.randint(1, 10**4) + 10**6}"
+        said.append(right if task % 2 or "<tool_call>" in right else wrong)
+        env.step(said[-1])
+    return said
+
+
+def play(env: gymnasium.Env[str, str], plan: list[list[str]]) -> tuple[float, float]:
+    """Steps and resets a second of CPU time; the clock's own cost is taken off."""
+    clock = time.process_time
+    stepping = resetting = 0.0
+    count = 0
+    for task, said in enumerate(plan):
+        begin = clock()
+        env.reset(seed=task)
+        middle = clock()
+        for action in said:
+            env.step(action)
+        end = clock()
+        resetting += middle - begin
+        stepping += end - middle
+        count += len(said)
+    tick = min(_timed(lambda: [clock() for _ in range(1000)]) / 1000 for _ in range(5))
+    return count / (stepping - tick * len(plan)), len(plan) / (resetting - tick * len(plan))
+
+
+def gradings() -> dict[str, float]:
+    """Answers a second; no pair occurs twice, and no answer is the gold to the letter."""
+    samples = {
+        "numeric": (list(numeric(20_000)), RULES["number"]),
+        "symbolic, normal form": (list(algebraic(4_000)), Rule("algebraic")),
+        "symbolic, by sympy in the worker": (list(transcendental(300)), RULES["symbolic"]),
+    }
+    is_right("sin(x)^2", "1", RULES["symbolic"])  # starts the worker
+    found = {}
+    for name, (pairs, rule) in samples.items():
+        # The worker's time is another process's: the wall counts there.
+        clock = time.perf_counter if rule.kind == "symbolic" else time.process_time
+        begin = clock()
+        right = sum(is_right(action, gold, rule) for action, gold in pairs)
+        found[name] = len(pairs) / (clock() - begin)
+        assert right == len(pairs) // 2, (name, right)
+    worker.close()
+    return found
+
+
+def numeric(count: int) -> Iterator[tuple[str, str]]:
+    for n in range(count):
+        off, forms = (
+            n % 2,
+            ("#### {:,}", "\\boxed{{{}.0}}", "so it is #### +{}", "<answer>{}0/10</answer>"),
+        )
+        yield forms[n // 2 % 4].format(1000 + n + off), str(1000 + n)
+
+
+def algebraic(count: int) -> Iterator[tuple[str, str]]:
+    for n in range(count):
+        a, b, off = 2 + n % 61, 1 + n // 61, n % 2
+        forms = (
+            (f"(x+{a})(x-{b})", f"x^2+{a - b}x-{a * b + off}"),
+            (f"\\frac{{x^2-{a * a}}}{{x-{a}}}+{b}", f"x+{a + b + off}"),
+            (f"{b}\\sqrt{{{a * a * 2}}}", f"{a * b}*sqrt(2)+{off}"),
+            (f"{a}/({b}+sqrt(3))", f"({a * b}-{a}sqrt(3))/({b * b - 3 + off})"),
+        )
+        answer, gold = forms[n // 2 % 4]
+        yield f"\\boxed{{{answer}}}", gold
+
+
+def transcendental(count: int) -> Iterator[tuple[str, str]]:
+    for n in range(count):
+        a, off = 2 + n, n % 2
+        forms = (
+            (f"sin({a}x)^2+cos({a}x)^2+{a}", f"{a + 1 + off}"),
+            (f"exp(x+{a})", f"e^{a}*exp(x)+{off}"),
+            (f"log({a})+log({a + 1})", f"log({a * (a + 1) + off})"),
+        )
+        answer, gold = forms[n // 2 % 3]
+        yield f"#### {answer}", gold
+
+
+def peers() -> dict[str, float]:
+    home = ROOT / ".venvs" / "math"
+    python = str(home / "bin" / "python")
+    if not (home / ".ready").exists():
+        venv.create(home, with_pip=True)
+        needed = ROOT / "benchmarks" / "peers" / "requirements-math.txt"
+        subprocess.run([python, "-m", "pip", "install", "-q", "-r", str(needed)], check=True)
+        (home / ".ready").touch()
+    script = ROOT / "benchmarks" / "peers" / "math_grading.py"
+    samples = {
+        # GEM reads boxes only.
+        "numeric": [(f"\\boxed{{{a[5:]}}}", g) for a, g in list(numeric(2000)) if a[:5] == "#### "],
+        "symbolic": list(algebraic(400)),
+    }
+    done = subprocess.run(
+        [python, "-W", "ignore", str(script)],
+        input=json.dumps(samples),
+        capture_output=True,
+        text=True,
+    )
+    if done.returncode:
+        raise SystemExit(f"a peer failed:\n{done.stderr}")
+    found: dict[str, float] = json.loads(done.stdout.strip().splitlines()[-1])
+    return found
+
+
+def _timed(work: Callable[[], object]) -> float:
+    begin = time.process_time()
+    work()
+    return time.process_time() - begin
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,107 @@
+"""Problems from a file or a dataset: rows with a question and a worked answer.
+
+The format is GSM8K's: `answer` ends with `#### gold` (another marker that grading knows will do),
+and `<<48/2=24>>` marks a calculation.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Iterator
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from ..errors import ConfigError
+from .answers import extract
+from .grading import RULES, is_gold
+from .problem import Problem
+
+_ANNOTATION = re.compile(r"<<[^<>]*>>")
+_FIELDS = ("question", "answer")
+Rows = tuple[tuple[int, Problem], ...]
+"""Number of calculations in the solution, and the problem."""
+
+
+def read_jsonl(path: Path, rule: str) -> Rows:
+    """The rows of a JSONL file, with golds that the rule can read; an unchanged file is read once.
+
+    Raises:
+        ConfigError: There is no such file, or a row lacks a field or a readable answer; says which.
+    """
+    if not path.is_file():
+        raise ConfigError(f"no file {str(path)!r}; path must be a JSONL file with {_fields()}")
+    status = path.stat()
+    return _read_jsonl(path.resolve(), rule, status.st_mtime_ns, status.st_size)
+
+
+@lru_cache(maxsize=8)
+def _read_jsonl(path: Path, rule: str, changed_ns: int, size_bytes: int) -> Rows:
+    with path.open(encoding="utf-8") as file:
+        return _problems(_json_lines(path, file), str(path), rule)
+
+
+def _json_lines(path: Path, file: Iterable[str]) -> Iterator[tuple[str, Any]]:
+    for number, line in enumerate(file, 1):
+        if line.strip():
+            try:
+                yield f"{path}, line {number}", json.loads(line)
+            except ValueError as error:
+                raise ConfigError(f"{path}, line {number}: no JSON: {error}") from error
+
+
+@lru_cache(maxsize=8)
+def load_dataset(name: str, subset: str | None, rule: str) -> Rows:
+    """All rows of a dataset of the Hugging Face hub, or of a folder that `datasets` can read.
+
+    Raises:
+        ConfigError: `datasets` is missing, the dataset cannot be reached, or a row lacks a field.
+    """
+    try:
+        import datasets
+    except ImportError as error:
+        raise ConfigError(
+            f"dataset={name!r} is read by the package datasets: pip install datasets; "
+            "or give path=..., a JSONL file"
+        ) from error
+    try:
+        parts = datasets.load_dataset(name, subset)
+    except Exception as error:  # network, hub, format: dozens of types, none of them ours
+        raise ConfigError(
+            f"cannot load dataset={name!r} (subset={subset!r}): {type(error).__name__}: {error}. "
+            "Without network, give path=..., a JSONL file"
+        ) from error
+    rows = (
+        (f"{name}, {part}, row {number}", row)
+        for part in sorted(parts)
+        for number, row in enumerate(parts[part])
+    )
+    return _problems(rows, name, rule)
+
+
+def _problems(rows: Iterable[tuple[str, Any]], source: str, rule: str) -> Rows:
+    found = tuple(_problem(where, row, rule) for where, row in rows)
+    if not found:
+        raise ConfigError(f"{source} holds no rows; each has {_fields()}")
+    return found
+
+
+def _problem(where: str, row: Any, rule: str) -> tuple[int, Problem]:
+    for field in _FIELDS:
+        if not isinstance(row, dict) or not isinstance(row.get(field), str):
+            has = ", ".join(map(repr, row)) if isinstance(row, dict) else type(row).__name__
+            raise ConfigError(f"{where}: no text in field {field!r} (has {has}); need {_fields()}")
+    solution, gold = row["answer"], extract(row["answer"])
+    if not is_gold(gold, RULES[rule]):
+        raise ConfigError(
+            f"{where}: field 'answer' must end with #### and what rule {rule!r} can read, "
+            f"got {gold[:60]!r}; another rule: rule=..., one of {', '.join(RULES)}"
+        )
+    work = _ANNOTATION.sub("", solution.rpartition("####")[0]).strip()
+    problem = Problem(question=row["question"], answer=gold, work=work)
+    return len(_ANNOTATION.findall(solution)), problem
+
+
+def _fields() -> str:
+    return " and ".join(repr(field) for field in _FIELDS)

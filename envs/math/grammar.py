@@ -1,0 +1,206 @@
+r"""The grammar of answers and of the calculator: text in, a small tree out, nothing evaluated.
+
+    sum     = [sign] product (sign product)*
+    product = factor (("*" | "/" | nothing) factor)*     nothing only before a name or a bracket
+    factor  = sign factor | atom [("^" | "**") factor]
+    atom    = number | name | function "(" sum ("," sum)* ")" | "(" sum ")" | \frac{sum}{sum} | ...
+
+Simple LaTeX is read too: `\frac{}{}`, `\sqrt[n]{}`, `\pi`, `\cdot`, `\times`, `\left`, `\right`,
+`\sin` and friends. Length, depth and the number of nodes are capped, so time is bounded.
+"""
+
+from __future__ import annotations
+
+import re
+from fractions import Fraction
+from typing import Any
+
+from .answers import MAX_LENGTH, parse_number
+
+Node = tuple[Any, ...]
+"""("number", Fraction) | ("name", str) | ("+" | "*" | "/" | "^", Node, Node) |
+("call", function, Node, ...)."""
+
+MAX_DEPTH = 40
+MAX_NODES = 300
+_SYMBOLIC_FUNCTIONS = {
+    "sqrt": 1, "sin": 1, "cos": 1, "tan": 1, "log": 1, "ln": 1, "exp": 1, "abs": 1,
+}  # fmt: skip
+_CALCULATOR_FUNCTIONS = {"sqrt": 1, "abs": 1, "floor": 1, "gcd": 2, "lcm": 2, "mod": 2}
+"""How many arguments each function takes."""
+_CONSTANTS = ("pi", "e", "i")
+
+_THOUSANDS = r"\d{1,3}(?:,\d{3})+(?!\d)(?:\.\d+)?|"
+_PATTERN = (
+    r"(?P<space>\s+|\\[,;:! ]|\\left(?![A-Za-z])|\\right(?![A-Za-z]))"
+    r"|(?P<number>%s\d+(?:\.\d+)?)|(?P<name>\\?[A-Za-z]+)|(?P<sign>\*\*|[-+*/^(){}\[\],])"
+)
+_TOKEN = re.compile(_PATTERN % _THOUSANDS, re.ASCII)
+_TOKEN_OF_CALCULATOR = re.compile(_PATTERN % "", re.ASCII)  # there, a comma parts arguments
+_LATEX_SIGNS = {"\\cdot": "*", "\\times": "*", "\\div": "/"}
+_LATEX_FRACTIONS = ("\\frac", "\\dfrac", "\\tfrac")
+_CLOSING = {"(": ")", "{": "}", "[": "]"}
+_MINUS_ONE: Node = ("number", Fraction(-1))
+
+
+class GrammarError(ValueError):
+    """The text is no expression; says why, for the policy to read."""
+
+
+def parse(text: str, *, is_for_calculator: bool = False) -> Node:
+    """Read an expression; the calculator's have gcd, lcm, mod and floor, and no 1,000 for 1000.
+
+    Raises:
+        GrammarError: It is none, or too large.
+    """
+    if len(text) > MAX_LENGTH:
+        raise GrammarError(f"longer than {MAX_LENGTH} characters")
+    token = _TOKEN_OF_CALCULATOR if is_for_calculator else _TOKEN
+    reader = _Reader(_tokens(text, token), is_for_calculator)
+    node = reader.sum(0)
+    reader.expect("")
+    return node
+
+
+def _tokens(text: str, pattern: re.Pattern[str]) -> list[tuple[str, str]]:
+    tokens: list[tuple[str, str]] = []
+    position = 0
+    while position < len(text):
+        match = pattern.match(text, position)
+        if match is None:
+            raise GrammarError(f"cannot read {text[position]!a}")
+        position = match.end()
+        kind, token = str(match.lastgroup), match[0]
+        if token in _LATEX_SIGNS:
+            kind, token = "sign", _LATEX_SIGNS[token]
+        if kind != "space":
+            tokens.append((kind, "^" if token == "**" else token))
+    return [*tokens, ("end", "")]
+
+
+class _Reader:
+    """Recursive descent; `depth` counts brackets, signs and powers around."""
+
+    def __init__(self, tokens: list[tuple[str, str]], is_for_calculator: bool) -> None:
+        self.tokens, self.at, self.nodes = tokens, 0, 0
+        self.is_for_calculator = is_for_calculator
+        self.functions = _CALCULATOR_FUNCTIONS if is_for_calculator else _SYMBOLIC_FUNCTIONS
+
+    def sum(self, depth: int) -> Node:
+        if depth > MAX_DEPTH:
+            raise GrammarError(f"nested deeper than {MAX_DEPTH}")
+        node = self.product(depth)
+        while self.token in ("+", "-"):
+            sign = self.take()
+            other = self.product(depth)
+            node = self.node("+", node, negated(other) if sign == "-" else other)
+        return node
+
+    def product(self, depth: int) -> Node:
+        node = self.factor(depth)
+        while True:
+            kind, token = self.tokens[self.at]
+            if token in ("*", "/"):
+                self.take()
+                node = self.node(token, node, self.factor(depth))
+            elif kind == "name" or token in ("(", "{"):  # 2x, 2(x+1); never "1 2" or "x2"
+                node = self.node("*", node, self.power(depth))
+            else:
+                return node
+
+    def factor(self, depth: int) -> Node:
+        if self.token not in ("+", "-"):
+            return self.power(depth)
+        if depth > MAX_DEPTH:
+            raise GrammarError(f"nested deeper than {MAX_DEPTH}")
+        sign = self.take()
+        node = self.factor(depth + 1)
+        return negated(node) if sign == "-" else node
+
+    def power(self, depth: int) -> Node:
+        base = self.atom(depth)
+        if self.token != "^":
+            return base
+        self.take()
+        return self.node("^", base, self.factor(depth + 1))
+
+    def atom(self, depth: int) -> Node:
+        kind, token = self.tokens[self.at]
+        if kind == "number":
+            value = parse_number(self.take())
+            return self.node("number", value)
+        if token in ("(", "{"):
+            return self.bracket(token, depth)
+        if kind == "name":
+            return self.named(self.take(), depth)
+        raise GrammarError(f"expected a number, a name or a bracket, got {_shown(token)}")
+
+    def named(self, token: str, depth: int) -> Node:
+        """What begins with a name: a function, a constant, or variables in a row."""
+        if token in _LATEX_FRACTIONS:
+            above = self.bracket("{", depth)
+            return self.node("/", above, self.bracket("{", depth))
+        name = token.removeprefix("\\")
+        if token == "\\sqrt" and self.token == "[":
+            index = self.bracket("[", depth)
+            return self.node("call", "root", self.bracket("{", depth), index)
+        if name in self.functions:
+            return self.call(name, token, depth)
+        if name in _CONSTANTS and not self.is_for_calculator:
+            return self.node("name", name)
+        if self.is_for_calculator or token != name or len(name) > 3:
+            raise GrammarError(f"unknown name {token!r}; functions: {', '.join(self.functions)}")
+        node = self.node("name", name[0])
+        for letter in name[1:]:  # xy is x*y
+            node = self.node("*", node, self.node("name", letter))
+        return node
+
+    def call(self, name: str, token: str, depth: int) -> Node:
+        opening = "{" if token != name and self.token == "{" else "("
+        self.expect(opening)
+        arguments = [self.sum(depth + 1)]
+        while self.token == ",":
+            self.take()
+            arguments.append(self.sum(depth + 1))
+        self.expect(_CLOSING[opening])
+        if len(arguments) != self.functions[name]:
+            raise GrammarError(
+                f"{name} takes {self.functions[name]} arguments, got {len(arguments)}"
+            )
+        return self.node("call", name, *arguments)
+
+    def bracket(self, opening: str, depth: int) -> Node:
+        self.expect(opening)
+        node = self.sum(depth + 1)
+        self.expect(_CLOSING[opening])
+        return node
+
+    @property
+    def token(self) -> str:
+        return self.tokens[self.at][1]
+
+    def take(self) -> str:
+        self.at += 1
+        return self.tokens[self.at - 1][1]
+
+    def expect(self, token: str) -> None:
+        if self.token != token:
+            raise GrammarError(f"expected {_shown(token)}, got {_shown(self.token)}")
+        self.at += 1
+
+    def node(self, *parts: Any) -> Node:
+        self.nodes += 1
+        if self.nodes > MAX_NODES:
+            raise GrammarError(f"more than {MAX_NODES} parts")
+        return parts
+
+
+def negated(node: Node) -> Node:
+    """Minus the node; numbers stay numbers."""
+    if node[0] == "number":
+        return ("number", -node[1])
+    return ("*", _MINUS_ONE, node)
+
+
+def _shown(token: str) -> str:
+    return repr(token) if token else "the end"

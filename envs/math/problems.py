@@ -1,0 +1,97 @@
+"""`MathProblems-v0`: eighteen procedural families, alone, with a calculator, or in k attempts."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from typing import Any
+
+from ..core import End, Reply, ToolSpec
+from ..env import TextEnv
+from ..errors import ConfigError, unknown_name
+from ..tasks import Instance
+from ..tools.formats import render_call
+from .calculator import CALCULATOR, MAX_CALLS, use_calculator
+from .families import FAMILIES
+from .grading import RULES, Verdict, judge
+
+_ASK = "Solve the problem. You may show your work; end with #### and the answer alone."
+_MODES = {
+    "single": (_ASK, 1),
+    "calculator": (f"{_ASK} You may use the calculator first.", 8),
+    "attempts": (f"{_ASK} You are told whether it is right, wrong, too high or too low.", 3),
+}
+"""System prompt and number of turns by mode."""
+_TOOL_CALL = "<tool_call>"
+RIGHT = End("right", success=True, reward=1.0)
+WRONG = End("wrong", success=False)
+"""Made once: to build a frozen dataclass takes longer than to grade an answer."""
+
+
+class MathProblems(TextEnv):
+    """A problem of one of many families, and its exact answer."""
+
+    def __init__(
+        self, *, families: Sequence[str] | None = None, mode: str = "single", **kwargs: Any
+    ) -> None:
+        """Choose families and mode; in mode `attempts`, `max_turns` is their number.
+
+        Raises:
+            UnknownNameError: No such family or mode.
+            ConfigError: No family at all, or more than one turn where one answer is asked.
+        """
+        if isinstance(families, str):
+            families = [families]
+        self.families = list(FAMILIES) if families is None else list(families)
+        if not self.families:
+            raise ConfigError(f"families is empty; choose from {', '.join(FAMILIES)}")
+        for family in self.families:
+            if family not in FAMILIES:
+                raise unknown_name("math family", str(family), FAMILIES)
+        if mode not in _MODES:
+            raise unknown_name("mode", str(mode), _MODES)
+        self.mode = mode
+        self.system_prompt, self.max_turns = _MODES[mode]
+        super().__init__(**kwargs)
+        if mode == "single" and self.max_turns > 1:
+            raise ConfigError("mode 'single' has one turn; more need mode='attempts'")
+
+    def draw(self, rng: random.Random, difficulty: int) -> Instance:
+        """A problem of a random family."""
+        family = self.families[rng.randrange(len(self.families))]
+        return {"family": family, **FAMILIES[family](rng, difficulty)}
+
+    def start(self) -> str:
+        """Ask."""
+        return str(self.instance["question"])
+
+    def tools(self) -> list[ToolSpec]:
+        """The calculator, in its mode."""
+        return [CALCULATOR] if self.mode == "calculator" else []
+
+    def respond(self, action: str) -> Reply:
+        """Compute, or judge: right ends the episode, anything else does on the last turn."""
+        if self.mode == "calculator" and _TOOL_CALL in action:
+            return use_calculator(action)
+        verdict = judge(action, self.instance["answer"], RULES[self.instance["rule"]])
+        if verdict is Verdict.RIGHT:
+            return RIGHT
+        if self.mode != "attempts":
+            return WRONG
+        said = "wrong: no answer found" if verdict is Verdict.UNREADABLE else str(verdict)
+        return End(said, success=False) if self.turn == self.max_turns else Reply(said)
+
+    def oracle(self) -> str:
+        """What there is to compute where there is a calculator, then work and answer."""
+        work = self.instance["work"]
+        if self.mode == "calculator" and self.turn == 0 and work and self.max_turns > 1:
+            steps = [step.partition("=")[0] for step in work.split()[:MAX_CALLS]]
+            return "\n".join(render_call(CALCULATOR.name, expression=step) for step in steps)
+        return f"{work} #### {self.instance['answer']}".lstrip()
+
+    def mistake(self, rng: random.Random) -> str | None:
+        """A slip in a number of the answer; what the oracle did elsewhere where it has none."""
+        answer = self.instance["answer"]
+        if not answer.lstrip("-").isdigit():
+            return None
+        return f"#### {int(answer) + rng.choice((-10, -1, 1, 10))}"

@@ -1,0 +1,107 @@
+"""The calculator is exact, bounded, and answers nonsense with a useful error."""
+
+from __future__ import annotations
+
+import time
+from fractions import Fraction
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from turnhalle.envs.math.calculator import CALCULATOR, use_calculator
+from turnhalle.envs.math.grammar import GrammarError
+from turnhalle.envs.math.rationals import calculate
+from turnhalle.envs.tools.formats import render_call, to_canonical
+
+from .test_grading import ATTACKS
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("2+3*4", 14),
+        ("(2+3)*4", 20),
+        ("7/2", Fraction(7, 2)),
+        ("-2^2", -4),
+        ("2^3^2", 512),
+        ("0.1+0.2", Fraction(3, 10)),
+        ("gcd(48,360)", 24),
+        ("lcm(4,6)", 12),
+        ("mod(-1,7)", 6),
+        ("floor(-7/2)", -4),
+        ("abs(-3)", 3),
+        ("sqrt(9/4)", Fraction(3, 2)),
+        ("--1", 1),
+    ],
+)
+def test_values_are_exact(text: str, value: Fraction) -> None:
+    assert calculate(text) == value
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("1/0", "division by zero"),
+        ("mod(1,0)", "division by zero"),
+        ("9^9^9", "exponents are integers of at most"),
+        ("(9^900)^900", "too large"),
+        ("2^(1/2)", "exponents are integers"),
+        ("sqrt(2)", "not rational"),
+        ("gcd(1/2,1)", "gcd takes integers"),
+        ("gcd(1)", "takes 2 arguments, got 1"),
+        ("x+1", "unknown name 'x'"),
+        ("sin(1)", "unknown name 'sin'"),
+        ("1,000+1", "expected the end"),
+        ("", "expected a number"),
+        ("2+", "expected a number"),
+        ("2 3", "expected the end"),
+        ("import os", "unknown name"),
+        ("0^0", "power of 0"),
+        ("9^999*7^999*5^999*11^999", "too large"),
+    ],
+)
+def test_errors_say_what_is_wrong(text: str, says: str) -> None:
+    with pytest.raises(GrammarError, match=says.replace("^", r"\^")):
+        calculate(text)
+
+
+@given(st.integers(-999, 999), st.integers(-999, 999), st.integers(1, 99))
+def test_it_agrees_with_python(a: int, b: int, c: int) -> None:
+    assert calculate(f"({a})*({b})-{c}/({c}+1)") == a * b - Fraction(c, c + 1)
+
+
+def test_attacks_are_answered_in_time() -> None:
+    for attack in ATTACKS:
+        started = time.process_time()
+        said = use_calculator(render_call("calculate", expression=attack)).text
+        assert time.process_time() - started < 1, attack
+        assert said.isascii()
+        assert len(said) < 4000
+
+
+@pytest.mark.parametrize(
+    ("action", "says"),
+    [
+        (render_call("calculate", expression="37*12"), "444"),
+        (render_call("calculate", expression=7), "7"),
+        (render_call("calculate", expression=True), "error: calculate takes one argument"),
+        (render_call("calculate"), "error: calculate takes one argument"),
+        (render_call("calculate", expression="1", extra="2"), "error: calculate takes one"),
+        (render_call("add", a=1), "error: no tool 'add'; tools: calculate"),
+        ("<tool_call>{", "error: the tool call is no JSON"),
+        (to_canonical("calculate 37*12", "compact", [CALCULATOR]), "444"),
+        (to_canonical('calculate "1 + 1"', "compact", [CALCULATOR]), "2"),
+        (to_canonical("calculate 12", "compact", [CALCULATOR]), "12"),
+    ],
+)
+def test_what_comes_back_is_a_result_or_a_useful_error(action: str, says: str) -> None:
+    reply = use_calculator(action)
+    assert reply.text.startswith(says)
+    assert reply.messages[0].role == "tool"
+
+
+def test_calls_of_a_turn_are_bounded() -> None:
+    reply = use_calculator(render_call("calculate", expression="1") * 1000)
+    assert len(reply.messages) == 17
+    assert reply.text.endswith("at most 16 calls in one turn")
