@@ -1,0 +1,132 @@
+"""What the difficulties are, and how a task of one is drawn."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from ..errors import ConfigError, unknown_name
+from ..tasks import Instance
+from .generate import classic_maze, small_maze
+from .ghosts import KINDS
+from .maze import HOUSE, Cell, Maze, lattice, parse
+
+Size = int | Literal["classic"]
+LARGEST = 31
+
+
+@dataclass(frozen=True, slots=True)
+class Level:
+    """How hard a game is."""
+
+    size: Size
+    """Cells a side, odd; or "classic", 28 wide and 31 high."""
+    pellets: int | Literal["all"]
+    ghosts: tuple[str, ...]
+    power_pellets: int = 0
+    """How many of the pellets frighten the ghosts."""
+    lives: int = 1
+    is_drawn: bool = True
+    """Is every task another maze? If not: corridors around pillars, always the same."""
+
+
+LEVELS = {
+    1: Level(5, 3, ("wander",), is_drawn=False),
+    2: Level(7, 6, ("chase",), lives=2),
+    3: Level(9, 12, ("chase", "wander"), power_pellets=1, lives=3),
+    4: Level(13, 24, ("chase", "ambush", "wander"), power_pellets=2, lives=3),
+    5: Level(19, 60, ("chase", "ambush", "patrol", "wander"), power_pellets=4, lives=3),
+    6: Level("classic", "all", ("chase", "chase", "ambush", "patrol"), power_pellets=4, lives=3),
+}
+"""By difficulty."""
+
+
+def level_of(difficulty: int, changes: dict[str, Any]) -> Level:
+    """The level of a difficulty with some of it changed.
+
+    Raises:
+        ConfigError: No such difficulty.
+    """
+    if difficulty not in LEVELS:
+        raise ConfigError(f"Pac-Man's difficulty goes from 1 to {len(LEVELS)}, got {difficulty}")
+    level = LEVELS[difficulty]
+    fields = {name: getattr(level, name) for name in Level.__slots__}
+    return Level(**fields | {name: value for name, value in changes.items() if value is not None})
+
+
+def require_level(level: Level) -> None:
+    """Refuse a level that cannot be played.
+
+    Raises:
+        ConfigError: A value out of range, with the range.
+        UnknownNameError: A kind of ghost or a size that does not exist.
+    """
+    size, pellets = level.size, level.pellets
+    if isinstance(size, str) and size != "classic":
+        raise unknown_name("size", size, ["classic"], f"Or an odd number from 5 to {LARGEST}.")
+    if isinstance(size, int) and not (5 <= size <= LARGEST and size % 2):
+        raise ConfigError(
+            f"size must be an odd number of at least 5 and at most {LARGEST}, or 'classic', "
+            f"got {size}"
+        )
+    if isinstance(pellets, str) and pellets != "all":
+        raise unknown_name("pellets", pellets, ["all"], "Or a number.")
+    most = 200 if size == "classic" else len(lattice(size).cells) // (2 if level.is_drawn else 1)
+    if isinstance(pellets, int) and not 1 <= pellets <= most - 5:
+        raise ConfigError(f"pellets must be 1 to {most - 5} at size {size}, or 'all', got {pellets}")
+    if isinstance(level.ghosts, str):
+        raise ConfigError(f"ghosts must be a list of kinds, got {level.ghosts!r}")
+    if not 1 <= len(level.ghosts) <= 8:
+        raise ConfigError(f"there must be 1 to 8 ghosts, got {len(level.ghosts)}")
+    for kind in level.ghosts:
+        if kind not in KINDS:
+            raise unknown_name("ghost", str(kind), KINDS)
+    if level.lives < 1:
+        raise ConfigError(f"lives must be at least 1, got {level.lives}")
+    if not 0 <= level.power_pellets <= (most if pellets == "all" else pellets):
+        raise ConfigError(
+            f"power_pellets must be 0 to the number of pellets, got {level.power_pellets}"
+        )
+
+
+def draw_instance(rng: random.Random, level: Level) -> Instance:
+    """A maze where the level has mazes of its own, places for everyone, no ghost close to Pac-Man.
+
+    What is as at difficulty 1 is left out, so that its tasks stay what they always were.
+    """
+    extra: dict[str, Any] = {}
+    if level.size == "classic":
+        extra["maze"] = classic_maze(rng)
+    elif level.is_drawn:
+        extra["maze"] = small_maze(rng, level.size)
+    maze = parse(tuple(extra["maze"])) if extra else lattice(int(level.size))
+    player = rng.choice(maze.cells)
+    steps = maze.distances(player)
+    free = [cell for cell in maze.cells if cell != player]
+    distance = min(3 + (maze.width - 5) // 2, 8)
+    far = [cell for cell in free if steps[cell] >= distance]
+    far = [cell for cell in far if _is_at_the_house(cell, maze)] or far
+    chosen = free if level.pellets == "all" else rng.sample(free, level.pellets)
+    instance = {
+        "player": list(player),
+        "pellets": sorted(list(cell) for cell in chosen),
+        "ghosts": [[kind, *rng.choice(far)] for kind in level.ghosts],
+    }
+    if level.power_pellets:
+        power = rng.sample(instance["pellets"], level.power_pellets)
+        extra["power"] = sorted(power)
+    if level.lives > 1:
+        extra["lives"] = level.lives
+    return instance | extra
+
+
+def turns_for(maze: Maze, pellets: int) -> int:
+    """The turns of a task: enough to get about, and six for each pellet."""
+    return 6 + 6 * pellets + 4 * (maze.height + maze.width - 10)
+
+
+def _is_at_the_house(cell: Cell, maze: Maze) -> bool:
+    row, column = cell
+    around = maze.rows[max(row - 2, 0) : row + 3]
+    return any(HOUSE in line[max(column - 2, 0) : column + 3] for line in around)
