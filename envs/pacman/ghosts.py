@@ -8,6 +8,7 @@ speed; an eaten one goes home as a pair of eyes and is a ghost again when it is 
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 
 from .maze import Cell, Maze
@@ -56,6 +57,8 @@ def walk(ghost: Ghost, game: Game, choose: Choose) -> Ghost:
             return ghost
     elif kind != "wander" and game.moves % _REST == 0:
         return ghost
+    if kind == "patrol" and cell == corners_of(maze)[corner]:
+        corner = (corner + 1) % 4
     ways = [way for way in maze.neighbours[cell] if way != back]
     if len(ways) == 1:
         return Ghost(kind, ways[0], home, cell, mood, corner)
@@ -64,15 +67,13 @@ def walk(ghost: Ghost, game: Game, choose: Choose) -> Ghost:
     goal = game.player
     if kind == "ambush":
         goal = _ahead(game)
-    elif kind == "patrol":
-        corners = corners_of(maze)
-        corner = (corner + (cell == corners[corner])) % 4
-        if maze.distances(game.player)[cell] > _NEAR:
-            goal = corners[corner]
+    elif kind == "patrol" and maze.distances(goal)[cell] > _NEAR:
+        goal = corners_of(maze)[corner]
     to_goal = maze.distances(goal)
     return Ghost(kind, min(ways, key=to_goal.__getitem__), home, cell, mood, corner)
 
 
+@lru_cache(maxsize=64)
 def corners_of(maze: Maze) -> tuple[Cell, ...]:
     """The cells nearest to the four corners, clockwise from the upper left."""
     first, last = maze.cells[0], maze.cells[-1]
