@@ -42,14 +42,14 @@ _ANGLES = {"right": 0.0, "down": np.pi / 2, "left": np.pi, "up": -np.pi / 2}
 
 
 def text(game: Game) -> str:
-    """The board in the colours of a terminal."""
+    """The board in the colours of a terminal, two characters a cell so that cells are square."""
     kinds = {ghost.cell: ghost.kind for ghost in game.ghosts if ghost.mood == HUNTING}
     lines = []
     board = grid(game, None).split("\n")
     rows, below = board[: game.maze.height], board[game.maze.height :]
     for r, row in enumerate(rows):
         marks = [
-            (GHOSTS[kinds[r, c]] if mark == "G" else _TEXT.get(mark), "█" if mark == "#" else mark)
+            (GHOSTS[kinds[r, c]] if mark == "G" else _TEXT.get(mark), "██" if mark == "#" else f"{mark} ")
             for c, mark in enumerate(row)
         ]
         runs = [(key, "".join(m[1] for m in run)) for key, run in groupby(marks, lambda m: m[0])]

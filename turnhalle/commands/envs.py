@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from rich.table import Table
 
 from turnhalle.commands.options import make_console
+
+if TYPE_CHECKING:
+    from turnhalle.envs.env import TextEnv
 
 
 def envs() -> None:
@@ -16,12 +21,13 @@ def envs() -> None:
 
     table = Table()
     table.add_column("id", no_wrap=True)
-    for title in ("turns", "tools", "difficulty", "oracle", "what"):
+    for title in ("family", "turns", "tools", "difficulty", "oracle", "what"):
         table.add_column(title)
     for id in registered():
         env = resolve(id)()
         table.add_row(
             id,
+            _family(env),
             str(env.max_turns),
             ", ".join(tool.name for tool in env.tools()) or "-",
             str(env.difficulty),
@@ -29,3 +35,10 @@ def envs() -> None:
             (type(env).__doc__ or "").partition("\n")[0],
         )
     make_console().print(table)
+
+
+def _family(env: TextEnv) -> str:
+    """The folder of a built-in environment; the top-level module of any other."""
+    module = type(env).__module__
+    inside = module.removeprefix("turnhalle.envs.")
+    return inside.partition(".")[0]
