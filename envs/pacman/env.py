@@ -94,6 +94,7 @@ class Pacman(TextEnv):
             "power_pellets": power_pellets,
             "lives": lives,
         }
+        self._levels: dict[int, Level] = {}
         super().__init__(**kwargs)
         self._turns_are_given = kwargs.get("max_turns") is not None
         self._level(self.difficulty)
@@ -186,9 +187,11 @@ class Pacman(TextEnv):
         return VIEWS[self.view](self.game, self.window)
 
     def _level(self, difficulty: int) -> Level:
-        level = level_of(difficulty, self._changes)
-        require_level(level)
-        return level
+        if difficulty not in self._levels:
+            level = level_of(difficulty, self._changes)
+            require_level(level)
+            self._levels[difficulty] = level
+        return self._levels[difficulty]
 
     def _choose(self, ways: list[Any]) -> Any:
         return self.rng.choice(ways)

@@ -32,10 +32,14 @@ def best_way(game: Game) -> str:
 
 def _greedy(game: Game) -> str:
     """The way to the nearest pellet among those that no ghost can reach next."""
-    ways = game.maze.exits[game.player]
+    maze, hunters = game.maze, game.hunters()
+    ways = maze.exits[game.player]
     return min(
         ways,
-        key=lambda way: (danger(ways[way], game), nearest_pellet(ways[way], game)),
+        key=lambda way: (
+            danger(ways[way], maze, hunters),
+            nearest_pellet(ways[way], maze, game.pellets, hunters),
+        ),
     )
 
 

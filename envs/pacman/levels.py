@@ -106,7 +106,8 @@ def draw_instance(rng: random.Random, level: Level) -> Instance:
     free = [cell for cell in maze.cells if cell != player]
     distance = min(3 + (maze.width - 5) // 2, 8)
     far = [cell for cell in free if steps[cell] >= distance]
-    far = [cell for cell in far if _is_at_the_house(cell, maze)] or far
+    if level.size == "classic":
+        far = [cell for cell in far if _is_at_the_house(cell, maze)] or far
     chosen = free if level.pellets == "all" else rng.sample(free, level.pellets)
     instance = {
         "player": list(player),

@@ -6,6 +6,7 @@ Every maze hangs together and has no dead ends, so nobody is ever cornered by th
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Collection
 from functools import lru_cache
 
 Cell = tuple[int, int]
@@ -36,23 +37,38 @@ class Maze:
     def distances(self, start: Cell) -> dict[Cell, int]:
         """Steps from `start` to every cell, remembered."""
         found = self._distances.get(start)
-        if found is None:
-            found = self._distances[start] = self.distances_around(start, frozenset())
-        return found
-
-    def distances_around(self, start: Cell, blocked: frozenset[Cell]) -> dict[Cell, int]:
-        """Steps from `start` to every cell that can be reached around `blocked`, breadth first."""
-        found = {start: 0}
+        if found is not None:
+            return found
+        found = self._distances[start] = {start: 0}
         queue = deque([start])
         neighbours = self.neighbours
         while queue:
             cell = queue.popleft()
             steps = found[cell] + 1
             for target in neighbours[cell]:
-                if target not in found and target not in blocked:
+                if target not in found:
                     found[target] = steps
                     queue.append(target)
         return found
+
+    def steps_around(
+        self, start: Cell, targets: Collection[Cell], blocked: Collection[Cell], none: int
+    ) -> int:
+        """Steps from `start` to the nearest target around what is blocked, or `none`."""
+        seen = {start, *blocked}
+        ring, steps = [start], 0
+        while ring:
+            steps += 1
+            outer = []
+            for cell in ring:
+                for target in self.neighbours[cell]:
+                    if target not in seen:
+                        if target in targets:
+                            return steps
+                        seen.add(target)
+                        outer.append(target)
+            ring = outer
+        return none
 
     def _exits(self, cell: Cell) -> dict[str, Cell]:
         ways = {}

@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection
 
 from .game import Game
 from .ghosts import EYES, FRIGHTENED, Ghost
-from .maze import DIRECTIONS, WALL, Cell
+from .maze import DIRECTIONS, WALL, Cell, Maze
 
 View = Callable[[Game, int | None], str]
 
@@ -17,52 +17,56 @@ FAR = 99
 """Stands for "no way there"."""
 
 
-def nearest_pellet(cell: Cell, game: Game, pellets: Collection[Cell] | None = None) -> int:
+def nearest_pellet(
+    cell: Cell, maze: Maze, pellets: Collection[Cell], hunters: Collection[Cell]
+) -> int:
     """Steps from `cell` to the nearest of the pellets by a way that no hunter stands in, or `FAR`.
 
     Most ways have no hunter on them, so the remembered distances answer first: if no hunter is on a
     shortest way to the nearest pellet, that is it.
     """
-    pellets = game.pellets if pellets is None else pellets
-    hunters = game.hunters()
-    if cell in pellets and cell not in hunters:
-        return 0
-    steps = game.maze.distances(cell)
     if not pellets:
         return FAR
-    nearest = min(pellets, key=steps.__getitem__)
-    least = steps[nearest]
+    if cell in pellets:
+        return 0
     if cell not in hunters:
-        back = game.maze.distances(nearest)
-        if all(steps[hunter] + back[hunter] != least for hunter in hunters):
+        steps = maze.distances(cell)
+        nearest = min(pellets, key=steps.__getitem__)
+        least, back = steps[nearest], maze.distances(nearest)
+        for hunter in hunters:
+            if steps[hunter] + back[hunter] == least:
+                break
+        else:
             return least
-    around = game.maze.distances_around(cell, frozenset(hunters))
-    return min((around[pellet] for pellet in pellets if pellet in around), default=FAR)
+    return maze.steps_around(cell, pellets, hunters, FAR)
 
 
-def danger(cell: Cell, game: Game) -> int:
+def danger(cell: Cell, maze: Maze, hunters: Collection[Cell]) -> int:
     """2 where a hunter stands, 1 where one can come next, else 0."""
-    worst = 0
-    for hunter in game.hunters():
+    worst, beside = 0, maze.neighbours[cell]
+    for hunter in hunters:
         if hunter == cell:
             return 2
-        if hunter in game.maze.neighbours[cell]:
+        if hunter in beside:
             worst = 1
     return worst
 
 
 def sensors(game: Game, window: int | None) -> str:
     """For each direction `#`, or the steps to the nearest pellet from there, `!` if unsafe."""
-    ways = game.maze.exits[game.player]
+    maze = game.maze
+    ways = maze.exits[game.player]
     pellets = _seen(game.pellets, game, window)
+    hunters = _seen(game.hunters(), game, window)
     readings = []
     for name in DIRECTIONS:
-        if name not in ways:
+        cell = ways.get(name)
+        if cell is None:
             readings.append(f"{name} #")
             continue
-        mark = "!" if danger(ways[name], game) else ""
-        steps = nearest_pellet(ways[name], game, pellets)
-        readings.append(f"{name} {'-' if steps == FAR else steps}{mark}")
+        steps = nearest_pellet(cell, maze, pellets, hunters)
+        reading = f"{name} {'-' if steps == FAR else steps}"
+        readings.append(f"{reading}!" if danger(cell, maze, hunters) else reading)
     if game.fright:
         readings.append(f"power {game.fright}")
     return " ".join(readings)
@@ -89,14 +93,14 @@ _SYMBOLS = {FRIGHTENED: "g", EYES: "e"}
 def scene(game: Game, window: int | None) -> str:
     """What Pac-Man sees, in words."""
     ways = game.maze.exits[game.player]
-    pellets = _seen(game.pellets, game, window)
+    pellets, hunters = (_seen(cells, game, window) for cells in (game.pellets, game.hunters()))
     place = "at a crossing" if len(ways) > 2 else "in a corridor"
     lines = [f"You are {place}, facing {game.heading}."]
     for name in DIRECTIONS:
         if name not in ways:
             lines.append(f"{name.capitalize()}: a wall.")
             continue
-        steps = nearest_pellet(ways[name], game, pellets) + 1
+        steps = nearest_pellet(ways[name], game.maze, pellets, hunters) + 1
         what = "no pellet in sight" if steps > FAR else f"the nearest pellet in {_steps(steps)}"
         lines.append(f"{name.capitalize()}: open, {what}.")
     places = set(_seen([ghost.cell for ghost in game.ghosts], game, window))
