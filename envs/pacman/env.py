@@ -35,8 +35,8 @@ _TOLD = {
         "wall; ! means that a ghost is within one step of there."
     ),
     "grid": (
-        "You see the maze: C is you, # or - a wall, . pellet, o power pellet, G ghost, g a frightened "
-        "ghost that you may eat, e the harmless eyes of an eaten one."
+        "You see the maze: C is you, # or - a wall, . pellet, o power pellet, G ghost, g a "
+        "frightened ghost that you may eat, e the harmless eyes of an eaten one."
     ),
     "scene": "You are told what you see.",
 }

@@ -45,9 +45,9 @@ def _greedy(game: Game) -> str:
 
 def _planned(game: Game) -> str:
     """The first step of a plan that is safe: the one that detours latest."""
+    ghosts = [g._replace(kind="chase") if g.kind == "wander" else g for g in game.ghosts]
     start = Game(
-        game.maze, game.player, game.pellets, game.power,
-        [ghost._replace(kind="chase") if ghost.kind == "wander" else ghost for ghost in game.ghosts],
+        game.maze, game.player, game.pellets, game.power, ghosts,
         heading=game.heading, fright=game.fright, moves=game.moves,
     )  # fmt: skip
     return _Search(game, start, _goal(game)).first_step()
@@ -157,7 +157,9 @@ def _reach(ghosts: list[Ghost], game: Game) -> list[set[Cell]]:
     at = {(ghost.cell, ghost.back) for ghost in ghosts if ghost.mood != FRIGHTENED}
     found = []
     for _ in range(_FORESEEN):
-        ahead = {(way, cell) for cell, back in at for way in game.maze.neighbours[cell] if way != back}
+        ahead = {
+            (way, cell) for cell, back in at for way in game.maze.neighbours[cell] if way != back
+        }
         found.append({cell for cell, _ in at | ahead})
         at = ahead
     return found

@@ -74,7 +74,9 @@ def require_level(level: Level) -> None:
         raise unknown_name("pellets", pellets, ["all"], "Or a number.")
     most = 200 if size == "classic" else len(lattice(size).cells) // (2 if level.is_drawn else 1)
     if isinstance(pellets, int) and not 1 <= pellets <= most - 5:
-        raise ConfigError(f"pellets must be 1 to {most - 5} at size {size}, or 'all', got {pellets}")
+        raise ConfigError(
+            f"pellets must be 1 to {most - 5} at size {size}, or 'all', got {pellets}"
+        )
     if isinstance(level.ghosts, str):
         raise ConfigError(f"ghosts must be a list of kinds, got {level.ghosts!r}")
     if not 1 <= len(level.ghosts) <= 8:

@@ -76,9 +76,9 @@ class Maze:
             row, column = cell[0] + dr, cell[1] + dc
             if self.has_border:
                 column %= self.width
-            if 0 <= row < self.height and 0 <= column < self.width:
-                if self.rows[row][column] == OPEN:
-                    ways[name] = (row, column)
+            is_inside = 0 <= row < self.height and 0 <= column < self.width
+            if is_inside and self.rows[row][column] == OPEN:
+                ways[name] = (row, column)
         return ways
 
 

@@ -49,7 +49,10 @@ def text(game: Game) -> str:
     rows, below = board[: game.maze.height], board[game.maze.height :]
     for r, row in enumerate(rows):
         marks = [
-            (GHOSTS[kinds[r, c]] if mark == "G" else _TEXT.get(mark), "██" if mark == "#" else f"{mark} ")
+            (
+                GHOSTS[kinds[r, c]] if mark == "G" else _TEXT.get(mark),
+                "██" if mark == "#" else f"{mark} ",
+            )
             for c, mark in enumerate(row)
         ]
         runs = [(key, "".join(m[1] for m in run)) for key, run in groupby(marks, lambda m: m[0])]

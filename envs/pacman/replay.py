@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from .env import Pacman
 
-REPLAY_ENDINGS = (".html", ".gif")
+_ENDINGS = (".html", ".gif")
 _FRAMES_PER_SECOND = 8
 _BAR = 24
 """Height of the line below the board of a GIF, in pixels."""
@@ -66,8 +66,8 @@ def write_replay(replay: Replay, path: Path) -> None:
         ConfigError: Another ending than `.html` and `.gif`, or Pillow is missing (for a GIF).
     """
     ending = path.suffix.lower()
-    if ending not in REPLAY_ENDINGS:
-        raise ConfigError(f"a replay is a {' or '.join(REPLAY_ENDINGS)} file, got {path.name!r}")
+    if ending not in _ENDINGS:
+        raise ConfigError(f"a replay is a {' or '.join(_ENDINGS)} file, got {path.name!r}")
     path.parent.mkdir(parents=True, exist_ok=True)
     if ending == ".html":
         path.write_text(html(replay), encoding="utf-8")
@@ -131,8 +131,7 @@ def _write_gif(replay: Replay, path: Path) -> None:
         sheet.paste(picture, (number * picture.width, 0))
     palette = sheet.quantize(64)
     images = [picture.quantize(palette=palette, dither=Image.Dither.NONE) for picture in pictures]
-    still = 1000 // REPLAY_ENDINGS = (".html", ".gif")
-_FRAMES_PER_SECOND
+    still = 1000 // _FRAMES_PER_SECOND
     durations = [still] * (len(images) - 1) + [2000]
     images[0].save(
         path, save_all=True, append_images=images[1:], duration=durations, loop=0, optimize=False

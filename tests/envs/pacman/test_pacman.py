@@ -215,7 +215,11 @@ def test_options_change_the_game() -> None:
     assert isinstance(env, Pacman)
     env.reset(seed=0)
     game = env.game
-    assert (game.maze.height, game.lives, [ghost.kind for ghost in game.ghosts]) == (9, 4, ["ambush"])
+    assert (game.maze.height, game.lives, [ghost.kind for ghost in game.ghosts]) == (
+        9,
+        4,
+        ["ambush"],
+    )
     assert len(game.pellets) == len(game.maze.cells) - 1
     assert len(game.power) == 2
 
