@@ -18,7 +18,7 @@ from ..tasks import Instance, Task
 from .expert import best_way
 from .game import Game, first_heading
 from .ghosts import Ghost
-from .levels import Level, Size, draw_instance, level_of, require_level, turns_for
+from .levels import Level, Size, draw_instance, level_of, turns_for
 from .maze import lattice, parse
 from .views import VIEWS
 
@@ -84,13 +84,13 @@ class Pacman(TextEnv):
         """
         if view not in VIEWS:
             raise unknown_name("view", view, VIEWS)
-        if window is not None and window < 1:
-            raise ConfigError(f"window must be at least 1, got {window}")
+        if window is not None and not (isinstance(window, int) and window >= 1):
+            raise ConfigError(f"window must be a number of at least 1, got {window!r}")
         self.view, self.window = view, window
         self._changes = {
             "size": size,
             "pellets": pellets,
-            "ghosts": tuple(ghosts) if isinstance(ghosts, list | tuple) else ghosts,
+            "ghosts": ghosts,
             "power_pellets": power_pellets,
             "lives": lives,
         }
@@ -188,9 +188,7 @@ class Pacman(TextEnv):
 
     def _level(self, difficulty: int) -> Level:
         if difficulty not in self._levels:
-            level = level_of(difficulty, self._changes)
-            require_level(level)
-            self._levels[difficulty] = level
+            self._levels[difficulty] = level_of(difficulty, self._changes)
         return self._levels[difficulty]
 
     def _choose(self, ways: list[Any]) -> Any:

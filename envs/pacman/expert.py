@@ -157,7 +157,7 @@ def _reach(ghosts: list[Ghost], game: Game) -> list[set[Cell]]:
     at = {(ghost.cell, ghost.back) for ghost in ghosts if ghost.mood != FRIGHTENED}
     found = []
     for _ in range(_FORESEEN):
-        ahead = {
+        ahead: set[tuple[Cell, Cell | None]] = {
             (way, cell) for cell, back in at for way in game.maze.neighbours[cell] if way != back
         }
         found.append({cell for cell, _ in at | ahead})
@@ -171,21 +171,21 @@ def _after(game: Game, way: str, cell: Cell) -> Game | None:
     if cell in power:
         power, fright = power - {cell}, FRIGHT_MOVES
         ghosts = [g if g.mood == EYES else g._replace(mood=FRIGHTENED) for g in ghosts]
-    ghosts = _meet(ghosts, cell)
-    if ghosts is None:
+    met = _meet(ghosts, cell)
+    if met is None:
         return None
     if fright:
         fright -= 1
         if not fright:
-            ghosts = [g._replace(mood=HUNTING) if g.mood == FRIGHTENED else g for g in ghosts]
+            met = [g._replace(mood=HUNTING) if g.mood == FRIGHTENED else g for g in met]
     after = Game(
-        game.maze, cell, game.pellets, power, ghosts,
+        game.maze, cell, game.pellets, power, met,
         heading=way, fright=fright, moves=game.moves + 1,
     )  # fmt: skip
-    ghosts = _meet([walk(ghost, after, min) for ghost in ghosts], cell)
-    if ghosts is None:
+    moved = _meet([walk(ghost, after, min) for ghost in met], cell)
+    if moved is None:
         return None
-    after.ghosts = ghosts
+    after.ghosts = moved
     return after
 
 

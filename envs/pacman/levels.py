@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from ..errors import ConfigError, unknown_name
@@ -14,6 +14,9 @@ from .maze import HOUSE, Cell, Maze, lattice, parse
 
 Size = int | Literal["classic"]
 LARGEST = 31
+_CLASSIC_CELLS = 200
+"""Any classic maze has more."""
+_MOST_GHOSTS, _MOST_LIVES = 8, 99
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,53 +46,67 @@ LEVELS = {
 
 
 def level_of(difficulty: int, changes: dict[str, Any]) -> Level:
-    """The level of a difficulty with some of it changed.
+    """The level of a difficulty with what is not None changed.
 
     Raises:
-        ConfigError: No such difficulty.
+        ConfigError: No such difficulty, or a value out of range; says what is allowed.
+        UnknownNameError: A kind of ghost or a size that does not exist.
     """
     if difficulty not in LEVELS:
         raise ConfigError(f"Pac-Man's difficulty goes from 1 to {len(LEVELS)}, got {difficulty}")
-    level = LEVELS[difficulty]
-    fields = {name: getattr(level, name) for name in Level.__slots__}
-    return Level(**fields | {name: value for name, value in changes.items() if value is not None})
+    given = {name: value for name, value in changes.items() if value is not None}
+    if "ghosts" in given:
+        given["ghosts"] = _ghosts(given["ghosts"])
+    if "size" in given:
+        _require_size(given["size"])
+    level = replace(LEVELS[difficulty], **given)
+    _require_counts(level)
+    return level
 
 
-def require_level(level: Level) -> None:
-    """Refuse a level that cannot be played.
-
-    Raises:
-        ConfigError: A value out of range, with the range.
-        UnknownNameError: A kind of ghost or a size that does not exist.
-    """
-    size, pellets = level.size, level.pellets
-    if isinstance(size, str) and size != "classic":
-        raise unknown_name("size", size, ["classic"], f"Or an odd number from 5 to {LARGEST}.")
-    if isinstance(size, int) and not (5 <= size <= LARGEST and size % 2):
-        raise ConfigError(
-            f"size must be an odd number of at least 5 and at most {LARGEST}, or 'classic', "
-            f"got {size}"
-        )
-    if isinstance(pellets, str) and pellets != "all":
-        raise unknown_name("pellets", pellets, ["all"], "Or a number.")
-    most = 200 if size == "classic" else len(lattice(size).cells) // (2 if level.is_drawn else 1)
-    if isinstance(pellets, int) and not 1 <= pellets <= most - 5:
-        raise ConfigError(
-            f"pellets must be 1 to {most - 5} at size {size}, or 'all', got {pellets}"
-        )
-    if isinstance(level.ghosts, str):
-        raise ConfigError(f"ghosts must be a list of kinds, got {level.ghosts!r}")
-    if not 1 <= len(level.ghosts) <= 8:
-        raise ConfigError(f"there must be 1 to 8 ghosts, got {len(level.ghosts)}")
-    for kind in level.ghosts:
+def _ghosts(kinds: Any) -> tuple[str, ...]:
+    if not isinstance(kinds, list | tuple):
+        raise ConfigError(f"ghosts must be a list of kinds, got {kinds!r}")
+    if not 1 <= len(kinds) <= _MOST_GHOSTS:
+        raise ConfigError(f"there must be 1 to {_MOST_GHOSTS} ghosts, got {len(kinds)}")
+    for kind in kinds:
         if kind not in KINDS:
             raise unknown_name("ghost", str(kind), KINDS)
-    if level.lives < 1:
-        raise ConfigError(f"lives must be at least 1, got {level.lives}")
-    if not 0 <= level.power_pellets <= (most if pellets == "all" else pellets):
+    return tuple(kinds)
+
+
+def _require_size(size: Any) -> None:
+    if isinstance(size, str) and size != "classic":
+        raise unknown_name("size", size, ["classic"], f"Or an odd number from 5 to {LARGEST}.")
+    if size != "classic" and not (_is_count(size, 5, LARGEST) and size % 2):
         raise ConfigError(
-            f"power_pellets must be 0 to the number of pellets, got {level.power_pellets}"
+            f"size must be an odd number of at least 5 and at most {LARGEST}, or 'classic', "
+            f"got {size!r}"
         )
+
+
+def _require_counts(level: Level) -> None:
+    pellets, size = level.pellets, level.size
+    if size == "classic":
+        most = _CLASSIC_CELLS
+    else:
+        # A drawn maze has at least half of the cells that all corridors together have.
+        most = len(lattice(int(size)).cells) // (2 if level.is_drawn else 1) - 5
+    if pellets != "all" and not _is_count(pellets, 1, most):
+        raise ConfigError(f"pellets must be 1 to {most} at size {size}, or 'all', got {pellets!r}")
+    most_power = most if pellets == "all" else pellets
+    if not _is_count(level.power_pellets, 0, most_power):
+        raise ConfigError(
+            f"power_pellets must be 0 to the number of pellets, got {level.power_pellets!r}"
+        )
+    if not _is_count(level.lives, 1, _MOST_LIVES):
+        raise ConfigError(
+            f"lives must be at least 1 and at most {_MOST_LIVES}, got {level.lives!r}"
+        )
+
+
+def _is_count(value: Any, least: int, most: int) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and least <= value <= most
 
 
 def draw_instance(rng: random.Random, level: Level) -> Instance:
@@ -99,10 +116,13 @@ def draw_instance(rng: random.Random, level: Level) -> Instance:
     """
     extra: dict[str, Any] = {}
     if level.size == "classic":
-        extra["maze"] = classic_maze(rng)
+        maze = parse(tuple(classic_maze(rng)))
     elif level.is_drawn:
-        extra["maze"] = small_maze(rng, level.size)
-    maze = parse(tuple(extra["maze"])) if extra else lattice(int(level.size))
+        maze = parse(tuple(small_maze(rng, level.size)))
+    else:
+        maze = lattice(level.size)
+    if level.size == "classic" or level.is_drawn:
+        extra["maze"] = list(maze.rows)
     player = rng.choice(maze.cells)
     steps = maze.distances(player)
     free = [cell for cell in maze.cells if cell != player]
@@ -117,8 +137,7 @@ def draw_instance(rng: random.Random, level: Level) -> Instance:
         "ghosts": [[kind, *rng.choice(far)] for kind in level.ghosts],
     }
     if level.power_pellets:
-        power = rng.sample(instance["pellets"], level.power_pellets)
-        extra["power"] = sorted(power)
+        extra["power"] = sorted(map(list, rng.sample(sorted(chosen), level.power_pellets)))
     if level.lives > 1:
         extra["lives"] = level.lives
     return instance | extra

@@ -153,7 +153,8 @@ def _to_segment(tile: int, down: int, right: int) -> _Field:
     """Distance in cells of each pixel of four by four cells from a corridor in their middle."""
     y, x = np.mgrid[: 4 * tile, : 4 * tile].astype(np.float32)
     y, x = (y + 0.5) / tile - 1.5, (x + 0.5) / tile - 1.5
-    return np.hypot(y - np.clip(y, 0, down), x - np.clip(x, 0, right)).astype(np.float32)
+    away: _Field = np.hypot(y - np.clip(y, 0, down), x - np.clip(x, 0, right))
+    return away
 
 
 def _sprite(tile: int) -> tuple[_Field, _Field]:
@@ -164,7 +165,8 @@ def _sprite(tile: int) -> tuple[_Field, _Field]:
 
 def _soft(inside: Any, tile: int) -> _Field:
     """Opacity from the distance inside an edge, in cells: soft over one pixel."""
-    return np.clip(inside * tile + 0.5, 0, 1).astype(np.float32)
+    opacity: _Field = np.clip(inside * tile + 0.5, 0, 1).astype(np.float32)
+    return opacity
 
 
 @lru_cache(maxsize=64)

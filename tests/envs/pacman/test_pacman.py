@@ -239,6 +239,9 @@ def test_options_change_the_game() -> None:
         ({"lives": 0}, "at least 1"),
         ({"power_pellets": 4}, "0 to the number of pellets"),
         ({"window": 0}, "at least 1"),
+        ({"window": "2"}, "a number"),
+        ({"pellets": 2.5}, "pellets must be 1 to 16"),
+        ({"size": True}, "odd number"),
         ({"difficulty": 7}, "from 1 to 6"),
     ],
 )
