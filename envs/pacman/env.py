@@ -28,7 +28,11 @@ _RULES = (
     "You are Pac-Man in a maze. Eat all pellets before your turns run out; never touch a "
     "ghost. Each turn answer with one word: up, down, left or right. "
 )
-_POWER_RULES = "A power pellet (it counts as a pellet) lets you eat ghosts for some moves. "
+_POWER_RULES = (
+    "A power pellet, which counts as a pellet, frightens the ghosts for some moves (power): you may "
+    "eat them then. "
+)
+_LIVES_RULES = "Being caught costs a life. "
 _TOLD = {
     "sensors": (
         "You are told for each direction the steps to the nearest pellet that way, or # for a "
@@ -124,7 +128,8 @@ class Pacman(TextEnv):
         if not self._turns_are_given:
             self.max_turns = turns_for(maze, self.num_pellets)
         power = _POWER_RULES if self.game.power else ""
-        self.system_prompt = _RULES + power + _TOLD[self.view]
+        lives = _LIVES_RULES if self.game.lives > 1 else ""
+        self.system_prompt = _RULES + power + lives + _TOLD[self.view]
         return self._look()
 
     def respond(self, action: str) -> Reply:

@@ -119,9 +119,18 @@ def scene(game: Game, window: int | None) -> str:
 VIEWS: dict[str, View] = {"sensors": sensors, "grid": grid, "scene": scene}
 
 
+_KINDS = {
+    "wander": "A wandering ghost",
+    "chase": "A chasing ghost",
+    "ambush": "An ambushing ghost",
+    "patrol": "A patrolling ghost",
+}
+
+
 def _told(ghost: Ghost, game: Game) -> str:
     """Where a ghost is, and by which way it would come."""
-    who = {FRIGHTENED: "A frightened ghost", EYES: "A pair of eyes"}.get(ghost.mood, "A ghost")
+    who = {FRIGHTENED: "A frightened ghost", EYES: "A pair of eyes"}.get(ghost.mood)
+    who = who or _KINDS[ghost.kind]
     row, column = ghost.cell[0] - game.player[0], ghost.cell[1] - game.player[1]
     where = [f"{abs(row)} {'down' if row > 0 else 'up'}"] if row else []
     where += [f"{abs(column)} {'right' if column > 0 else 'left'}"] if column else []
