@@ -29,8 +29,8 @@ _RULES = (
     "ghost. Each turn answer with one word: up, down, left or right. "
 )
 _POWER_RULES = (
-    "A power pellet, which counts as a pellet, frightens the ghosts for some moves (power): you may "
-    "eat them then. "
+    "A power pellet, which counts as a pellet, frightens the ghosts for some moves (power): "
+    "you may eat them then. "
 )
 _LIVES_RULES = "Being caught costs a life. "
 _TOLD = {

@@ -13,12 +13,14 @@ from .ghosts import EYES, FRIGHTENED, HUNTING, Ghost, walk
 from .maze import Cell
 from .views import danger, nearest_pellet
 
-_SAFE = 12
+_SAFE = 36
 """Moves for which Pac-Man must be able to stay alive after he has eaten."""
-_DEPTH = 24
+_DEPTH = 44
 """Moves for which he must where he cannot eat."""
-_POSITIONS = 250
+_POSITIONS = 500
 """Most positions that are looked at for one move, by each of the two searches."""
+_POSITIONS_AFTER = 200
+"""Most of them to see whether one way to a pellet leaves a way on."""
 _FORESEEN = 4
 """Moves for which a wandering ghost may be wherever it can get to."""
 
@@ -112,7 +114,7 @@ class _Search:
         return best or next(iter(self.start.maze.exits[self.start.player]))
 
     def _is_safe(self, game: Game, moves: int) -> bool:
-        self.left = 100
+        self.left = _POSITIONS_AFTER
         return self._lasts(game, moves, moves + _SAFE) >= _SAFE
 
     def _lasts(self, game: Game, moves: int, until: int) -> int:

@@ -138,7 +138,7 @@ def _told(ghost: Ghost, game: Game) -> str:
     ways = game.maze.exits[game.player]
     first = min(ways, key=lambda name: to_ghost[ways[name]])
     steps = _steps(to_ghost[game.player])
-    return f"{who} is {' and '.join(where) or 'here'}: {steps} away, going {first}."
+    return f"{who} is {' and '.join(where) or 'here'}: {steps} away if you go {first}."
 
 
 def _steps(number: int) -> str:

@@ -65,7 +65,7 @@ def test_the_scene_says_it_in_words() -> None:
         "Down: open, the nearest pellet in 4 steps.\n"
         "Left: open, the nearest pellet in 4 steps.\n"
         "Right: open, the nearest pellet in 2 steps.\n"
-        "A chasing ghost is 2 down: 2 steps away, going down.\n"
+        "A chasing ghost is 2 down: 2 steps away if you go down.\n"
         "A power pellet is 6 steps away.\n"
         "2 pellets left, 1 life, score 0."
     )
