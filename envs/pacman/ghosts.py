@@ -8,10 +8,9 @@ speed; an eaten one goes home as a pair of eyes and is a ghost again when it is 
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 
-from .maze import Cell, Maze
+from .maze import Cell
 
 if TYPE_CHECKING:
     from .game import Game
@@ -57,7 +56,7 @@ def walk(ghost: Ghost, game: Game, choose: Choose) -> Ghost:
             return ghost
     elif kind != "wander" and game.moves % _REST == 0:
         return ghost
-    if kind == "patrol" and cell == corners_of(maze)[corner]:
+    if kind == "patrol" and cell == maze.corners[corner]:
         corner = (corner + 1) % 4
     ways = [way for way in maze.neighbours[cell] if way != back]
     if len(ways) == 1:
@@ -68,18 +67,9 @@ def walk(ghost: Ghost, game: Game, choose: Choose) -> Ghost:
     if kind == "ambush":
         goal = _ahead(game)
     elif kind == "patrol" and maze.distances(goal)[cell] > _NEAR:
-        goal = corners_of(maze)[corner]
+        goal = maze.corners[corner]
     to_goal = maze.distances(goal)
     return Ghost(kind, min(ways, key=to_goal.__getitem__), home, cell, mood, corner)
-
-
-@lru_cache(maxsize=64)
-def corners_of(maze: Maze) -> tuple[Cell, ...]:
-    """The cells nearest to the four corners, clockwise from the upper left."""
-    first, last = maze.cells[0], maze.cells[-1]
-    top = [cell for cell in maze.cells if cell[0] == first[0]]
-    bottom = [cell for cell in maze.cells if cell[0] == last[0]]
-    return top[0], top[-1], bottom[-1], bottom[0]
 
 
 def _ahead(game: Game) -> Cell:

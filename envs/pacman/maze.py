@@ -32,6 +32,10 @@ class Maze:
         )
         self.exits: dict[Cell, dict[str, Cell]] = {cell: self._exits(cell) for cell in self.cells}
         self.neighbours = {cell: tuple(ways.values()) for cell, ways in self.exits.items()}
+        top = [cell for cell in self.cells if cell[0] == self.cells[0][0]]
+        bottom = [cell for cell in self.cells if cell[0] == self.cells[-1][0]]
+        self.corners: tuple[Cell, ...] = (top[0], top[-1], bottom[-1], bottom[0])
+        """The open cells nearest to the corners, clockwise from the upper left."""
         self._distances: dict[Cell, dict[Cell, int]] = {}
 
     def distances(self, start: Cell) -> dict[Cell, int]:
@@ -89,7 +93,8 @@ def lattice(size: int) -> Maze:
     return Maze(tuple(rows))
 
 
-@lru_cache(maxsize=64)
+# All distances in a classic maze take some megabytes, so few mazes are remembered.
+@lru_cache(maxsize=16)
 def parse(rows: tuple[str, ...]) -> Maze:
     """The maze that the rows show; the same rows give the same object while it is remembered."""
     return Maze(rows)

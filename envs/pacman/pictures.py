@@ -113,7 +113,7 @@ def _blend(canvas: Pixels, mask: _Field, colour: Colour, top: int, left: int) ->
     part[...] = (part * (1 - mask) + np.array(colour) * mask).astype(np.uint8)
 
 
-@lru_cache(maxsize=16)
+@lru_cache(maxsize=4)
 def _walls(maze: Maze, tile: int, margin: int) -> Pixels:
     """The empty maze."""
     height, width = (maze.height + 2 * margin) * tile, (maze.width + 2 * margin) * tile
