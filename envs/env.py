@@ -12,9 +12,19 @@ import random
 import sys
 from typing import Any, Self, final
 
+import numpy as np
+from gymnasium.utils import seeding
+
 from .author import World
 from .core import End, Message, Reply, StepInfo, StopReason
-from .errors import ConfigError, EnvError, EpisodeOverError, TaskError, unknown_name
+from .errors import (
+    ConfigError,
+    EnvError,
+    EpisodeOverError,
+    OutsideError,
+    TaskError,
+    unknown_name,
+)
 from .families import family_of, require_variety
 from .seeding import derive_rng
 from .spaces import UnicodeText
@@ -60,6 +70,18 @@ class TextEnv(World):
         self._journal: list[str] = []
         self._observations: list[str] = []
         self._turn_rng: random.Random | None = None
+        self._generator: np.random.Generator | None = None
+
+    @property
+    def _np_random(self) -> np.random.Generator | None:
+        """Gymnasium's generator, made when somebody asks: it costs a sixth of a reset."""
+        if self._generator is None and self._np_random_seed is not None:
+            self._generator, _ = seeding.np_random(self._np_random_seed)
+        return self._generator
+
+    @_np_random.setter
+    def _np_random(self, value: np.random.Generator | None) -> None:
+        self._generator = value
 
     def picture(self) -> str:
         """What `render` shows in mode "ansi"; the conversation so far by default."""
@@ -124,7 +146,8 @@ class TextEnv(World):
             UnknownNameError: An option or split that does not exist.
             TaskError: The family is too small for the split.
         """
-        super().reset(seed=seed)
+        if seed is not None:
+            self._np_random_seed, self._generator = seed, None
         options = options or {}
         for name in options:
             if name not in _RESET_OPTIONS:
@@ -260,6 +283,8 @@ class TextEnv(World):
     def _guarded(self, call: Any, *args: str) -> Any:
         try:
             return call(*args)
+        except OutsideError:
+            raise  # a judge or simulated user failed; that is no bug of this environment
         except Exception as error:
             raise self._fault(f"{type(error).__name__}: {error}") from error
 

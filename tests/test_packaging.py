@@ -57,6 +57,8 @@ def test_the_wheel_holds_only_turnhalle_and_all_of_its_files(wheel: Path) -> Non
         "turnhalle/tiny/turnhalle.json",
         "turnhalle/tiny/README.md",
         "turnhalle/training/report.html.jinja",
+        "turnhalle/envs/pacman/replay.html.jinja",
+        "turnhalle/skeleton/pyproject.toml.jinja",
     ):
         assert needed in names
 

@@ -11,6 +11,7 @@ import turnhalle
 from turnhalle.commands.bench import bench
 from turnhalle.commands.check import check
 from turnhalle.commands.envs import envs
+from turnhalle.commands.new import new
 from turnhalle.commands.play import play
 from turnhalle.commands.prime import prime
 from turnhalle.commands.runs import runs
@@ -24,7 +25,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (train, bench, prime, check, envs, play, runs):
+for command in (train, bench, prime, check, envs, play, new, runs):
     app.command()(command)
 
 

@@ -38,7 +38,7 @@ def load_options(
         key, separator, value = text.partition("=")
         if not separator:
             raise ConfigError(f"--set takes key=value, got {text!r}")
-        _put(data, key.strip(), _parse(value.strip()))
+        _put(data, key.strip(), parse_value(value.strip()))
     try:
         return model.model_validate(data)
     except ValidationError as error:
@@ -73,7 +73,8 @@ def recipes() -> list[str]:
     return sorted(name.removesuffix(".toml") for name in names if name.endswith(".toml"))
 
 
-def _parse(value: str) -> Any:
+def parse_value(value: str) -> Any:
+    """What a value on the command line means: TOML, or else the text itself."""
     try:
         return tomllib.loads(f"value = {value}")["value"]
     except tomllib.TOMLDecodeError:

@@ -1,1 +1,1 @@
-"""Pac-Man in small mazes."""
+"""Pac-Man: mazes, ghosts, and what a policy reads of them."""

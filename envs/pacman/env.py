@@ -1,136 +1,200 @@
 """`Pacman-v0`: eat every pellet, keep clear of the ghosts.
 
-The reward counts pellets up to one half; the other half is for eating them all. Ghosts move after
-Pac-Man: `wander` takes a random way, `chase` the shortest way to him; no ghost turns back.
+The reward counts pellets up to one half; the other half is for eating them all. Points, lives and
+eaten ghosts are part of the game and of what a policy reads, never of the reward.
 """
 
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from ..core import End, Reply
 from ..env import TextEnv
 from ..errors import ConfigError, unknown_name
-from ..tasks import Instance
-from .maze import Cell, distances, exits, open_cells
-from .views import VIEWS, danger, nearest_pellet
+from ..tasks import Instance, Task
+from .expert import best_way
+from .game import Game, first_heading
+from .ghosts import Ghost
+from .levels import Level, Size, draw_instance, level_of, turns_for
+from .maze import lattice, parse
+from .views import VIEWS
 
-_GHOSTS = (("wander",), ("chase",), ("chase", "wander"), ("chase", "chase", "wander"))
 _PELLET_SHARE = 0.5
 """Share of the reward that is paid by the pellet; bounded below the reward of success."""
+_RULES = (
+    "You are Pac-Man in a maze. Eat all pellets before your turns run out; never touch a "
+    "ghost. Each turn answer with one word: up, down, left or right. "
+)
+_POWER_RULES = (
+    "A power pellet, which counts as a pellet, frightens the ghosts for some moves (power): "
+    "you may eat them then. "
+)
+_LIVES_RULES = "Being caught costs a life. "
+_TOLD = {
+    "sensors": (
+        "You are told for each direction the steps to the nearest pellet that way, or # for a "
+        "wall; ! means that a ghost is within one step of there."
+    ),
+    "grid": (
+        "You see the maze: C is you, # or - a wall, . pellet, o power pellet, G ghost, g a "
+        "frightened ghost that you may eat, e the harmless eyes of an eaten one."
+    ),
+    "scene": "You are told what you see.",
+}
 
 
 class Pacman(TextEnv):
     """A maze, some pellets, and something that wants to eat you."""
 
-    system_prompt = (
-        "You are Pac-Man in a maze. Eat all pellets before your turns run out; never touch a "
-        "ghost. Each turn answer with one word: up, down, left or right. You are told for each "
-        "direction the steps to the nearest pellet that way, or # for a wall; ! means that a ghost "
-        "is within one step of there."
-    )
+    metadata: dict[str, Any] = {  # noqa: RUF012 Gymnasium declares it so
+        **TextEnv.metadata,
+        "render_modes": ["ansi", "rgb_array"],
+        "snapshot": "state",
+    }
+    system_prompt = _RULES + _TOLD["sensors"]
 
     max_turns = 24
     reward_floor = _PELLET_SHARE
 
     def __init__(
-        self, *, size: int = 5, pellets: int = 3, view: str = "sensor", **kwargs: Any
+        self,
+        *,
+        size: Size | None = None,
+        pellets: int | str | None = None,
+        ghosts: Sequence[str] | None = None,
+        power_pellets: int | None = None,
+        lives: int | None = None,
+        view: str = "sensors",
+        window: int | None = None,
+        **kwargs: Any,
     ) -> None:
-        if size < 5 or size % 2 == 0:
-            raise ConfigError(f"size must be an odd number of at least 5, got {size}")
-        if not 1 <= pellets <= len(open_cells(size)) - 5:
-            raise ConfigError(
-                f"pellets must be 1 to {len(open_cells(size)) - 5} at size {size}, got {pellets}"
-            )
+        """Choose the game; what is None is as the difficulty says (`levels.py`).
+
+        Args:
+            size: Cells a side, odd, from 5 to 31; or "classic", 28 wide and 31 high.
+            pellets: How many, or "all": one in every cell.
+            ghosts: A kind for each: "wander", "chase", "ambush", "patrol".
+            power_pellets: How many of the pellets frighten the ghosts.
+            lives: How often Pac-Man may be caught, the last time included.
+            view: What a policy reads: "sensors", "grid" or "scene".
+            window: Rows and columns that it sees in each direction; None is everything.
+            kwargs: `difficulty`, `max_turns`, `render_mode`.
+
+        Raises:
+            ConfigError: A value that cannot be played; says what can.
+        """
         if view not in VIEWS:
             raise unknown_name("view", view, VIEWS)
-        self.size, self.num_pellets, self.view = size, pellets, view
+        if window is not None and not (isinstance(window, int) and window >= 1):
+            raise ConfigError(f"window must be a number of at least 1, got {window!r}")
+        self.view, self.window = view, window
+        self._changes = {
+            "size": size,
+            "pellets": pellets,
+            "ghosts": ghosts,
+            "power_pellets": power_pellets,
+            "lives": lives,
+        }
+        self._levels: dict[int, Level] = {}
         super().__init__(**kwargs)
+        self._turns_are_given = kwargs.get("max_turns") is not None
+        self._level(self.difficulty)
 
     def draw(self, rng: random.Random, difficulty: int) -> Instance:
-        """Places for Pac-Man, pellets and ghosts; no ghost starts close to him."""
-        player = rng.choice(open_cells(self.size))
-        steps = distances(player, self.size)
-        free = [cell for cell in open_cells(self.size) if cell != player]
-        far = [cell for cell in free if steps[cell] >= 3]
-        kinds = _GHOSTS[min(difficulty, len(_GHOSTS)) - 1]
-        return {
-            "player": list(player),
-            "pellets": sorted(list(cell) for cell in rng.sample(free, self.num_pellets)),
-            "ghosts": [[kind, *rng.choice(far)] for kind in kinds],
-        }
+        """A maze, and places for Pac-Man, pellets and ghosts; no ghost starts close to him."""
+        return draw_instance(rng, self._level(difficulty))
 
     def start(self) -> str:
         """Set up the board."""
-        self.player: Cell = tuple(self.instance["player"])
-        self.pellets: set[Cell] = {tuple(cell) for cell in self.instance["pellets"]}
-        self.ghosts: list[Cell] = [(row, column) for _, row, column in self.instance["ghosts"]]
-        self.came_from: list[Cell | None] = [None] * len(self.ghosts)
+        told = self.instance
+        rows = told.get("maze")
+        level_size = self._level(self.task.difficulty).size
+        maze = parse(tuple(rows)) if rows else lattice(int(level_size))
+        player = tuple(told["player"])
+        self.game = Game(
+            maze,
+            player,
+            {(row, column) for row, column in told["pellets"]},
+            {(row, column) for row, column in told.get("power", ())},
+            [Ghost(kind, (row, column), (row, column)) for kind, row, column in told["ghosts"]],
+            told.get("lives", 1),
+            first_heading(maze, player),
+            home=player,
+        )
+        self.num_pellets = len(told["pellets"])
+        if not self._turns_are_given:
+            self.max_turns = turns_for(maze, self.num_pellets)
+        power = _POWER_RULES if self.game.power else ""
+        lives = _LIVES_RULES if self.game.lives > 1 else ""
+        self.system_prompt = _RULES + power + lives + _TOLD[self.view]
         return self._look()
 
     def respond(self, action: str) -> Reply:
         """Move Pac-Man, then the ghosts."""
-        ways = exits(self.player, self.size)
-        word = action.strip().lower()
-        reward = 0.0
-        if word in ways:
-            self.player = ways[word]
-            if self.player in self.pellets:
-                self.pellets.remove(self.player)
-                reward = _PELLET_SHARE / self.num_pellets
-        if self.player in self.ghosts:
-            return End("caught", success=False, reward=reward)
-        if not self.pellets:
-            parts = {"pellets": reward, "all": 1.0 - _PELLET_SHARE}
-            return End("all eaten", success=True, parts=parts)
-        moved = [self._move(number) for number in range(len(self.ghosts))]
-        self.ghosts, self.came_from = moved, list(self.ghosts)
-        if self.player in self.ghosts:
-            return End("caught", success=False, parts={"pellets": reward})
-        return Reply(self._look(), parts={"pellets": reward})
+        game = self.game
+        has_eaten, is_caught = game.move(action.strip().lower(), self._choose)
+        parts = {"pellets": _PELLET_SHARE / self.num_pellets if has_eaten else 0.0}
+        if is_caught and not game.lives:
+            return End("caught", success=False, parts=parts)
+        if not game.pellets:
+            return End("all eaten", success=True, parts=parts | {"all": 1.0 - _PELLET_SHARE})
+        if is_caught:
+            left = "1 life" if game.lives == 1 else f"{game.lives} lives"
+            return Reply(f"caught, {left} left\n{self._look()}", parts=parts)
+        return Reply(self._look(), parts=parts)
 
     def oracle(self) -> str:
-        """The way to the nearest pellet among those that no ghost can reach next."""
-        ways = exits(self.player, self.size)
-        return min(
-            ways,
-            key=lambda way: (
-                danger(ways[way], self.ghosts, self.size),
-                nearest_pellet(ways[way], self.pellets, self.ghosts, self.size),
-            ),
-        )
+        """What an expert does who knows how the ghosts think."""
+        return best_way(self.game)
 
     def mistake(self, rng: random.Random) -> str:
         """Any way that is open, wherever the ghosts are."""
-        return rng.choice(list(exits(self.player, self.size)))
+        return rng.choice(list(self.game.maze.exits[self.game.player]))
 
     def state(self) -> dict[str, Any]:
         """Where everything is."""
-        return {
-            "player": list(self.player),
-            "pellets": sorted(list(cell) for cell in self.pellets),
-            "ghosts": [list(ghost) for ghost in self.ghosts],
-            "came_from": [cell and list(cell) for cell in self.came_from],
-        }
+        return self.game.state()
 
     def restore(self, state: dict[str, Any]) -> None:
         """Inverse of `state`."""
-        self.player = tuple(state["player"])
-        self.pellets = {tuple(cell) for cell in state["pellets"]}
-        self.ghosts = [tuple(ghost) for ghost in state["ghosts"]]
-        self.came_from = [cell and tuple(cell) for cell in state["came_from"]]
+        self.game.restore(state)
 
     def picture(self) -> str:
-        """The whole board: C is Pac-Man, G a ghost, . a pellet."""
-        return VIEWS["grid"](self.player, self.pellets, self.ghosts, self.size)
+        """The whole board, in the colours of a terminal."""
+        from .pictures import text
+
+        return text(self.game)
+
+    def render(self) -> Any:
+        """The board: coloured text in mode "ansi", pixels `[H, W, 3]` uint8 in "rgb_array"."""
+        if self.render_mode != "rgb_array":
+            return super().render()
+        from .pictures import pixels
+
+        return pixels(self.game)
+
+    def export_replay(self, task: Task, actions: Sequence[str], path: Path) -> None:
+        """Play the actions in the task and write what happens: `.html` to click through, or `.gif`.
+
+        This environment's own episode is given up.
+
+        Raises:
+            ConfigError: Another kind of file, or Pillow is missing (for a GIF).
+        """
+        from .replay import record, write_replay
+
+        write_replay(record(self, task, actions), path)
 
     def _look(self) -> str:
-        return VIEWS[self.view](self.player, self.pellets, self.ghosts, self.size)
+        return VIEWS[self.view](self.game, self.window)
 
-    def _move(self, number: int) -> Cell:
-        ghost, back = self.ghosts[number], self.came_from[number]
-        ways = [cell for cell in exits(ghost, self.size).values() if cell != back]
-        if self.instance["ghosts"][number][0] == "wander":
-            return self.rng.choice(ways)
-        return min(ways, key=lambda cell: distances(cell, self.size)[self.player])
+    def _level(self, difficulty: int) -> Level:
+        if difficulty not in self._levels:
+            self._levels[difficulty] = level_of(difficulty, self._changes)
+        return self._levels[difficulty]
+
+    def _choose(self, ways: list[Any]) -> Any:
+        return self.rng.choice(ways)

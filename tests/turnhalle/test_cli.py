@@ -5,13 +5,20 @@ from __future__ import annotations
 import io
 import json
 import re
+import subprocess
 import sys
+import tomllib
 from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
+from turnhalle.agents.evaluate import evaluate
+from turnhalle.agents.scripted import scripted_policy
+from turnhalle.agents.store import RunStore
 from turnhalle.cli import app, main
+from turnhalle.envs.registry import resolve
 
 COMMANDS = [command.callback.__name__ for command in app.registered_commands]  # type: ignore[union-attr]
 SMALL = [
@@ -55,7 +62,7 @@ def test_every_command_shows_an_example(command: str, run: Any) -> None:
 
 
 def test_the_commands_are_those_of_the_design() -> None:
-    assert COMMANDS == ["train", "bench", "prime", "check", "envs", "play", "runs"]
+    assert COMMANDS == ["train", "bench", "prime", "check", "envs", "play", "new", "runs"]
 
 
 @pytest.mark.parametrize(
@@ -74,6 +81,15 @@ def test_the_commands_are_those_of_the_design() -> None:
         (["prime"], "give an environment (--env) or a recipe"),
         (["check", "nowhere.py:Guess"], "no file 'nowhere.py'"),
         (["runs", "nowhere"], "holds no run"),
+        (["runs", "--export", "game.html"], "--export writes one episode of a run"),
+        (["play", "pacman", "--option", "size"], "takes name=value"),
+        (["play", "pacman", "--option", "view=sensor"], "did you mean 'sensors'"),
+        (["play", "math", "--export", "game.html"], "has no replay"),
+        (["play", "pacman", "--export", "game.mp4"], "a .html or .gif file"),
+        (["new", "my-env"], "cannot be the name of a package"),
+        (["new", "lambda"], "is a word of Python"),
+        (["new", "math"], "would hide the module math"),
+        (["new", "turnhalle"], "would hide the module turnhalle"),
     ],
 )
 def test_mistakes_are_one_clear_message(
@@ -179,6 +195,9 @@ def test_environments_are_listed(run: Any) -> None:
     said = run("envs")
     assert "turnhalle/Pacman-v0" in said.out
     assert "order, price, refund, restock" in said.out
+    for title in ("family", "turns", "tools", "difficulty", "oracle"):
+        assert title in said.out
+    assert re.search(r"Pacman-v0 +│ pacman +│ 24 ", said.out)
 
 
 def test_people_can_play_take_back_and_ask(run: Any) -> None:
@@ -188,6 +207,93 @@ def test_people_can_play_take_back_and_ask(run: Any) -> None:
     assert hint is not None
     solved = run("play", "math", "--task", 3, typed=f"{hint[1]}\n")
     assert "solved in 1 turns, return 1.00" in solved.out
+
+
+def test_the_board_is_shown_and_the_end_of_the_input_ends_the_game(run: Any) -> None:
+    said = run("play", "pacman", "--option", "size=7", typed=":undo\nup\n")
+    assert said.code == 0
+    assert said.out.count("██") >= 18
+    assert said.out.count("score 0, lives 1") == 2
+    assert "nothing to take back" in said.out
+    assert "\x1b" not in said.out
+
+
+def test_ctrl_c_ends_a_game_cleanly(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    import rich.console
+
+    def interrupt(*_: object, **__: object) -> str:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(rich.console.Console, "input", interrupt)
+    said = run("play", "pacman")
+    assert (said.code, said.err) == (0, "")
+
+
+def test_the_oracle_can_be_watched_and_its_game_exported(run: Any, tmp_path: Path) -> None:
+    said = run("play", "pacman", "--difficulty", 2, "--oracle", "--export", "game.html")
+    assert "solved in" in said.out
+    assert said.out.rstrip().endswith("wrote game.html")
+    assert "solved in" in (tmp_path / "game.html").read_text(encoding="utf-8")
+    mine = run("play", "pacman", "--export", "mine.gif", typed="right\nright\n:undo\n:quit\n")
+    assert "wrote mine.gif" in mine.out
+    with Image.open(tmp_path / "mine.gif") as image:
+        assert getattr(image, "n_frames", 1) == 2
+
+
+def test_an_episode_of_a_run_can_be_exported(run: Any, tmp_path: Path) -> None:
+    options = {"env": {"id": "pacman", "options": {"size": 7}}}
+    store = RunStore(tmp_path / "run", create=True)
+    store.put("options", options)
+    factory = resolve("pacman", size=7)
+    played = evaluate(factory, scripted_policy("oracle", factory), 2).trajectories
+    store.write_step(0, {}, [("eval", trajectory, None) for trajectory in played])
+    store.close()
+    said = run("runs", "run", "--episode", 2, "--export", "two.html")
+    assert said.out.strip() == "wrote two.html"
+    page = (tmp_path / "two.html").read_text(encoding="utf-8")
+    assert f"solved in {len(played[1].turns)} turns" in page
+    assert "task 1 of eval" in page
+
+
+def test_a_new_environment_passes_its_checks_at_once(run: Any, tmp_path: Path) -> None:
+    assert run("new", "my_env").code == 0
+    again = run("new", "my_env")
+    assert (again.code, "is there already" in again.err) == (2, True)
+    checked = subprocess.run(
+        [sys.executable, "-m", "turnhalle", "check", "my_env.env:MyEnv"],
+        cwd=tmp_path / "my_env", capture_output=True, text=True,
+    )  # fmt: skip
+    assert checked.returncode == 0, checked.stdout + checked.stderr
+    tested = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q"],
+        cwd=tmp_path / "my_env", capture_output=True, text=True,
+    )  # fmt: skip
+    assert tested.returncode == 0, tested.stdout + tested.stderr
+    assert "3 passed" in tested.stdout
+    linted = subprocess.run(
+        [sys.executable, "-m", "ruff", "check", "--isolated", "--line-length", "100", "."],
+        cwd=tmp_path / "my_env", capture_output=True, text=True,
+    )  # fmt: skip
+    assert linted.returncode == 0, linted.stdout
+
+
+def test_an_installed_environment_is_found_by_its_id(
+    run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run("new", "made_here")
+    project = tomllib.loads((tmp_path / "made_here/pyproject.toml").read_text(encoding="utf-8"))
+    assert project["project"]["entry-points"]["turnhalle.envs"] == {
+        "made_here": "made_here.env:register"
+    }
+
+    code = (
+        "import made_here.env, turnhalle as th; made_here.env.register(); "
+        "print(th.make('made_here/MadeHere-v0').id)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path / "made_here", capture_output=True, text=True
+    )
+    assert done.stdout.strip() == "made_here/MadeHere-v0", done.stderr
 
 
 def test_the_version_is_printed(run: Any) -> None:

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from rich.table import Table
 
 from turnhalle.commands.options import make_console
+
+if TYPE_CHECKING:
+    from turnhalle.envs.env import TextEnv
 
 
 def envs() -> None:
@@ -17,7 +22,7 @@ def envs() -> None:
 
     table = Table()
     table.add_column("id", no_wrap=True)
-    for title in ("turns", "tools", "difficulty", "oracle", "what"):
+    for title in ("family", "turns", "tools", "difficulty", "oracle", "what"):
         table.add_column(title)
     for id in registered():
         factory = resolve(id)
@@ -29,6 +34,7 @@ def envs() -> None:
             continue
         table.add_row(
             id,
+            _family(env),
             str(env.max_turns),
             ", ".join(tool.name for tool in env.tools()) or "-",
             str(env.difficulty),
@@ -36,3 +42,10 @@ def envs() -> None:
             what,
         )
     make_console().print(table)
+
+
+def _family(env: TextEnv) -> str:
+    """The folder of a built-in environment; the top-level module of any other."""
+    module = type(env).__module__
+    inside = module.removeprefix("turnhalle.envs.")
+    return inside.partition(".")[0]

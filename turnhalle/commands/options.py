@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
@@ -23,12 +23,34 @@ Sets = Annotated[
 ]
 Out = Annotated[Path | None, typer.Option("--out", help="Folder to write; must not exist.")]
 Seed = Annotated[int | None, typer.Option("--seed", help="Seed of everything random.")]
+Options = Annotated[
+    list[str] | None,
+    typer.Option("--option", help="An option of the environment: `--option size=9`; repeat."),
+]
 Difficulty = Annotated[int | None, typer.Option("--difficulty", help="The environment's, from 1.")]
 
 
 def make_console() -> Console:
     """A console that prints what it is given: no emoji for `:name:`, no colours of its own."""
     return Console(emoji=False, highlight=False)
+
+
+def parse_options(given: list[str] | None) -> dict[str, Any]:
+    """Options of an environment from `name=value`; values are TOML, other words are text.
+
+    Raises:
+        ConfigError: Text without `=`.
+    """
+    from turnhalle.config import parse_value
+    from turnhalle.envs.errors import ConfigError
+
+    options = {}
+    for text in given or []:
+        name, equals, value = text.partition("=")
+        if not equals:
+            raise ConfigError(f"--option takes name=value, got {text!r}")
+        options[name.strip()] = parse_value(value.strip())
+    return options
 
 
 def next_folder(parent: Path, name: str) -> Path:

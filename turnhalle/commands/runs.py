@@ -19,28 +19,48 @@ def runs(
     folder: Annotated[Path | None, typer.Argument(help="A run; all in ./runs by default.")] = None,
     episode: Annotated[int | None, typer.Option(help="Show this episode.")] = None,
     step: Annotated[int | None, typer.Option(help="List the episodes of this step.")] = None,
+    export: Annotated[
+        Path | None, typer.Option(help="Write the episode to this .html or .gif (Pac-Man).")
+    ] = None,
 ) -> None:
     """Look at runs, their evaluations, and their episodes.
 
     Examples: `turnhalle runs`; `turnhalle runs runs/tools-1 --step 40`;
-    `turnhalle runs runs/tools-1 --episode 17`.
+    `turnhalle runs runs/tools-1 --episode 17`;
+    `turnhalle runs runs/pacman-1 --episode 17 --export game.html`.
     """
     from turnhalle.agents.store import FILE, RunStore
     from turnhalle.commands.summary import print_transcript
+    from turnhalle.envs.errors import ConfigError
 
     console = make_console()
+    if export is not None and (folder is None or episode is None):
+        raise ConfigError("--export writes one episode of a run: turnhalle runs RUN --episode N")
     if folder is None:
         found = sorted(path.parent for path in Path("runs").glob(f"*/{FILE}"))
         _list_runs(console, found)
         return
     store = RunStore(folder, read_only=True)
-    if episode is not None:
+    if episode is not None and export is not None:
+        _export(store, episode, export)
+        console.print(f"wrote {export}", markup=False)
+    elif episode is not None:
         print_transcript(console, store.episode(episode))
     elif step is not None:
         _list_episodes(console, store, step)
     else:
         _list_evaluations(console, store, folder)
     store.close()
+
+
+def _export(store: RunStore, episode: int, path: Path) -> None:
+    from turnhalle.commands.export import require_replay
+    from turnhalle.envs.options import EnvOptions
+
+    played = store.episode(episode)
+    world = EnvOptions.model_validate(store.get("options")["env"]).factory()()
+    actions = [turn.action for turn in played.turns]
+    require_replay(world, path).export_replay(played.task, actions, path)
 
 
 def _list_runs(console: Console, folders: list[Path]) -> None:
