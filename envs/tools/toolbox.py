@@ -46,6 +46,10 @@ class ToolEnv(TextEnv):
         """Judge an action without tool calls: the final answer, usually an `End`."""
         raise NotImplementedError(f"{type(self).__name__} must define answer(self, text)")
 
+    def settle(self, reply: Reply) -> Reply:
+        """What a turn of calls earns or leads to; by default the results stand as they are."""
+        return reply
+
     def tools(self) -> list[ToolSpec]:
         """The tools, in the order in which they were defined."""
         return list(self._specs.values())
@@ -58,7 +62,8 @@ class ToolEnv(TextEnv):
             return self.answer(parsed.text)
         messages = [self._run(call) for call in parsed.calls]
         messages += [Message(role="tool", content=f"error: {p}") for p in parsed.problems]
-        return Reply("\n".join(m.content for m in messages), messages=tuple(messages))
+        said = "\n".join(m.content for m in messages)
+        return self.settle(Reply(said, messages=tuple(messages)))
 
     def _run(self, call: ToolCall) -> Message:
         return Message(role="tool", name=call.name, content=self._result(call))
