@@ -13,8 +13,9 @@ import json
 import os
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -111,6 +112,41 @@ class ChatClient:
             OutsideError: Of the class this client was built with: no readable reply after all
                 retries.
         """
+        return self._ask(messages, extra, lambda text: None)
+
+    def ask_for(self, schema: type[T], messages: Sequence[Message]) -> T:
+        """The endpoint's reply as an instance of `schema`: nothing but one JSON object of it.
+
+        Raises:
+            OutsideError: No readable reply, or one that is not of the schema.
+        """
+        read = partial(self._read, schema)
+        described = schema.model_json_schema()
+        asked = {"name": "reply", "schema": described, "strict": True}
+        if self._takes_schema:
+            try:
+                form = {"response_format": {"type": "json_schema", "json_schema": asked}}
+                return read(self._ask(messages, form, read))
+            except _RefusedError as refused:
+                if not self.options.schema_fallback:
+                    raise self._failure(
+                        f"{refused.args[0]} It may not know response_format; set schema_fallback."
+                    ) from refused
+                self._takes_schema = False
+        hint = f"Reply with one JSON object of this schema and nothing else: {described}"
+        return read(self._ask([*messages, Message(role="user", content=hint)], {}, read))
+
+    def close(self) -> None:
+        """Close the connections; the next question opens new ones."""
+        with self._lock:
+            if self._http is not None:
+                self._http.close()
+                self._http = None
+
+    def _ask(
+        self, messages: Sequence[Message], extra: dict[str, Any], check: Callable[[str], object]
+    ) -> str:
+        """The reply; `check` raises where it is none that should be kept."""
         options = self.options
         body = {
             "model": options.model,
@@ -124,39 +160,10 @@ class ChatClient:
             self._count(from_cache=1)
             return known
         text = self._with_retries(body)
+        check(text)
         if self._cache is not None:
             self._cache.put(key, text)
         return text
-
-    def ask_for(self, schema: type[T], messages: Sequence[Message]) -> T:
-        """The endpoint's reply as an instance of `schema`: nothing but one JSON object of it.
-
-        Raises:
-            OutsideError: No readable reply, or one that is not of the schema.
-        """
-        described = schema.model_json_schema()
-        asked = {"name": "reply", "schema": described, "strict": True}
-        if self._takes_schema:
-            try:
-                text = self.ask(
-                    messages, response_format={"type": "json_schema", "json_schema": asked}
-                )
-                return self._read(schema, text)
-            except _RefusedError as refused:
-                if not self.options.schema_fallback:
-                    raise self._failure(
-                        f"{refused.args[0]} It may not know response_format; set schema_fallback."
-                    ) from refused
-                self._takes_schema = False
-        hint = f"Reply with one JSON object of this schema and nothing else: {described}"
-        return self._read(schema, self.ask([*messages, Message(role="user", content=hint)]))
-
-    def close(self) -> None:
-        """Close the connections; the next question opens new ones."""
-        with self._lock:
-            if self._http is not None:
-                self._http.close()
-                self._http = None
 
     def _with_retries(self, body: dict[str, Any]) -> str:
         problem = ""
