@@ -12,7 +12,7 @@ import pytest
 
 import turnhalle as th
 from turnhalle.agents.rollout import Job, rollout
-from turnhalle.agents.scripted import scripted_policy
+from turnhalle.agents.scripted import ScriptedPolicy
 from turnhalle.envs.core import StopReason
 from turnhalle.envs.errors import ConfigError, JudgeError
 from turnhalle.envs.quoting import quote
@@ -144,7 +144,7 @@ def test_an_episode_without_a_verdict_is_masked_and_not_failed(serve: Any) -> No
         return (500, b"down") if int(said) % 2 else json.dumps({"reason": "r", key: 10})
 
     factory = EnvFactory(Judged, None, {"url": serve(answer).url})
-    policy = scripted_policy("oracle", factory)
+    policy = ScriptedPolicy("oracle", lambda env, rng: env.oracle())
     played = rollout(factory, policy, [Job("train", i) for i in range(12)])
     for trajectory in played:
         is_odd = trajectory.task.instance["n"] % 2 == 1
