@@ -8,6 +8,7 @@ BUILTIN = {
     "turnhalle/Basics-v0": "turnhalle.envs.basics.env:Basics",
     "turnhalle/Math-v0": "turnhalle.envs.math.env:Math",
     "turnhalle/Pacman-v0": "turnhalle.envs.pacman.env:Pacman",
+    "turnhalle/Support-v0": "turnhalle.envs.support.env:Support",
     "turnhalle/Tools-v0": "turnhalle.envs.tools.shop:Shop",
 }
 
