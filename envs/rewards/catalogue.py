@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import importlib
 import importlib.metadata
+import inspect
 from collections.abc import Callable
 from typing import Any
 
-from ..errors import ConfigError, unknown_name
+from ..errors import ConfigError, UnknownNameError, unknown_name
 from .base import Reward
 
 ENTRY_POINTS = "turnhalle.rewards"
@@ -49,6 +50,35 @@ def reward_names() -> list[str]:
     return sorted({*BUILTIN, *_registered, *_entries()})
 
 
+def describe_rewards() -> dict[str, str]:
+    """The first line of what each reward says of itself, by name."""
+    return {
+        name: (inspect.getdoc(_maker(name)) or "").partition("\n")[0] for name in reward_names()
+    }
+
+
+def find_reward(name: str) -> Reward:
+    """A reward by name, or `module:reward`, a ready reward or a class that needs no options.
+
+    Raises:
+        UnknownNameError: Nothing answers to the name.
+        ConfigError: What does is no reward, or needs options.
+    """
+    module_name, colon, attribute = name.rpartition(":")
+    if not colon:
+        return make_reward(name)
+    try:
+        module = importlib.import_module(module_name)
+    except ModuleNotFoundError as error:
+        if error.name != module_name:
+            raise
+        raise UnknownNameError(f"no module named {module_name!r} can be imported here") from error
+    if not hasattr(module, attribute):
+        rewards = [k for k, v in vars(module).items() if isinstance(v, Reward)]
+        raise unknown_name("reward", attribute, rewards, f"Looked in {module_name}.")
+    return _make(name, getattr(module, attribute), {})
+
+
 def make_reward(name: str, **options: Any) -> Reward:
     """Make a reward by name.
 
@@ -56,15 +86,22 @@ def make_reward(name: str, **options: Any) -> Reward:
         UnknownNameError: No reward has the name.
         ConfigError: The reward takes no such options, or needs some that are missing.
     """
+    return _make(name, _maker(name), options)
+
+
+def _maker(name: str) -> Any:
     if name in BUILTIN:
         module, _, attribute = BUILTIN[name].partition(":")
-        maker: Any = getattr(importlib.import_module(f".{module}", __package__), attribute)
-    elif name in _registered:
-        maker = _registered[name]
-    elif name in (entries := _entries()):
-        maker = entries[name].load()
-    else:
+        return getattr(importlib.import_module(f".{module}", __package__), attribute)
+    if name in _registered:
+        return _registered[name]
+    entries = _entries()
+    if name not in entries:
         raise unknown_name("reward", name, reward_names())
+    return entries[name].load()
+
+
+def _make(name: str, maker: Any, options: dict[str, Any]) -> Reward:
     if isinstance(maker, Reward) and not options:
         return maker
     try:
