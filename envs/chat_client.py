@@ -24,6 +24,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from .chat_cache import ChatCache
 from .core import Message
 from .errors import ConfigError, EndpointError, OutsideError
+from .quoting import as_utf8
 
 if TYPE_CHECKING:
     import httpx
@@ -47,7 +48,7 @@ class ChatOptions(BaseModel):
     """Name of the environment variable that holds the key; a key itself is never configuration."""
     timeout_s: float = Field(60.0, gt=0)
     """Most seconds that one attempt may take, even if the server dribbles its reply."""
-    retries: int = Field(3, ge=0, le=20)
+    retries: int = Field(5, ge=0, le=20)
     backoff_s: float = Field(0.5, ge=0)
     """Seconds before the first retry; twice as long before each further one, up to 30."""
     temperature: float = Field(0.0, ge=0)
@@ -150,7 +151,7 @@ class ChatClient:
         options = self.options
         body = {
             "model": options.model,
-            "messages": [{"role": m.role, "content": _sendable(m.content)} for m in messages],
+            "messages": [{"role": m.role, "content": as_utf8(m.content)} for m in messages],
             "temperature": options.temperature,
             "max_tokens": options.max_tokens,
             **extra,
@@ -285,11 +286,6 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(found) != len(pairs):
         raise ValueError("a key comes twice")
     return found
-
-
-def _sendable(text: str) -> str:
-    """The text with lone surrogates replaced: a policy may write them, UTF-8 cannot hold them."""
-    return text.encode(errors="replace").decode()
 
 
 def _shown(payload: bytes) -> str:

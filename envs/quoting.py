@@ -12,6 +12,11 @@ import hashlib
 from collections.abc import Mapping
 
 
+def as_utf8(text: str) -> str:
+    """The text with lone surrogates replaced: a policy may write them, UTF-8 cannot hold them."""
+    return text.encode(errors="replace").decode()
+
+
 def quote(texts: Mapping[str, str], *context: str) -> tuple[str, str]:
     """Quote texts by label; returns the mark and the quoted block.
 

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import ConfigError, ModelError
+from ..quoting import as_utf8
 
 Matrix = NDArray[np.float64]
 _MAX_FEATURES = 2048
@@ -78,7 +79,7 @@ class Embeddings:
 
     def __call__(self, texts: Sequence[tuple[str, str]]) -> Matrix:
         """The vectors `[N, F]`."""
-        joined = [f"{prompt}\n{answer}" for prompt, answer in texts]
+        joined = [as_utf8(f"{prompt}\n{answer}") for prompt, answer in texts]
         starts = range(0, len(joined), _BATCH)
         return np.concatenate([self._embed(joined[i : i + _BATCH]) for i in starts])
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import ModelError
+from ..quoting import as_utf8
 from .base import Fixture, Reward, Sample, Score
 
 
@@ -76,15 +77,16 @@ class ModelReward(Reward):
         return [float(score) for score in torch.sigmoid(logits[:, 0].float()).cpu()]
 
     def _encode(self, tokenizer: Any, sample: Sample) -> list[int]:
+        prompt, action = as_utf8(sample.prompt), as_utf8(sample.action)
         if tokenizer.chat_template:
             messages = [
-                {"role": "user", "content": sample.prompt},
-                {"role": "assistant", "content": sample.action},
+                {"role": "user", "content": prompt},
+                {"role": "assistant", "content": action},
             ]
             text = tokenizer.apply_chat_template(messages, tokenize=False)
             ids = tokenizer(text, add_special_tokens=False)["input_ids"]
         else:
-            ids = tokenizer(sample.prompt, sample.action)["input_ids"]
+            ids = tokenizer(prompt, action)["input_ids"]
         # A model cannot read nothing at all.
         return list(ids[-self._max_tokens :]) or [tokenizer.pad_token_id]
 
@@ -106,11 +108,15 @@ def load_classifier(folder: Path, device: str) -> tuple[Any, Any, threading.Lock
         ) from error
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-        model = AutoModelForSequenceClassification.from_pretrained(
-            folder, local_files_only=True, use_safetensors=True
+        model, loading = AutoModelForSequenceClassification.from_pretrained(
+            folder, local_files_only=True, use_safetensors=True, output_loading_info=True
         )
     except (OSError, ValueError) as error:
         raise ModelError(f"{folder} holds no sequence classifier: {error}") from error
+    if loading["missing_keys"]:
+        # transformers would draw them at random and only warn.
+        missing = ", ".join(sorted(loading["missing_keys"]))
+        raise ModelError(f"{folder} holds no trained sequence classifier: it lacks {missing}")
     if model.config.num_labels != 1:
         raise ModelError(
             f"{folder} has {model.config.num_labels} outputs; a reward model has one (num_labels)"

@@ -40,6 +40,11 @@ class Rubric:
             self._weights[reward.name], self._rewards[reward.name] = float(weight), reward
 
     @property
+    def rewards(self) -> list[Reward]:
+        """What it weighs; `check_reward` audits each."""
+        return list(self._rewards.values())
+
+    @property
     def range(self) -> tuple[float, float]:
         """The lowest and highest sum of parts; an environment's `reward_range`, if it pays once."""
         ends = [

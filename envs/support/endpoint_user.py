@@ -70,9 +70,9 @@ def hear_by_model(options: ChatOptions, case: Instance, desk: Desk) -> Heard:
     )
     messages = [Message(role="system", content=rules), Message(role="user", content=quoted)]
     said = shared_client(options, SimulatorError).ask_for(_Said, messages)
-    made_up = set(_LONG_NUMBER.findall(said.says)) - {str(case["account"])}
+    made_up = [n for n in _LONG_NUMBER.findall(said.says) if n != str(case["account"])]
     if made_up or not said.says.strip():
-        fault = f"made up the number {made_up.pop()}" if made_up else "said nothing"
+        fault = f"made up the number {made_up[0]}" if made_up else "said nothing"
         raise SimulatorError(f"simulated user: {options.model} {fault} and so broke its role")
     desk.is_wish_told = True
     desk.is_account_told |= str(case["account"]) in said.says

@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 
 from ..core import Message, Reply, ToolCall, ToolSpec
 from ..env import TextEnv
+from ..errors import OutsideError
 from .formats import parse_action
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -81,6 +82,8 @@ class ToolEnv(TextEnv):
         values = {name: getattr(arguments, name) for name in model.model_fields}
         try:
             return str(getattr(self, call.name)(**values))
+        except OutsideError:
+            raise  # what a tool asked outside failed; that is not for the policy to deal with
         except Exception as error:  # a tool that fails is something the policy must deal with
             return f"error: {error}"
 

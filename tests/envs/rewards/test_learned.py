@@ -13,6 +13,7 @@ import pytest
 from turnhalle.envs.errors import DataError, ModelError
 from turnhalle.envs.rewards.base import Sample
 from turnhalle.envs.rewards.check import check_reward
+from turnhalle.envs.rewards.features import Embeddings
 from turnhalle.envs.rewards.first_of import FirstOf
 from turnhalle.envs.rewards.fit import _posterior, fit_kernel
 from turnhalle.envs.rewards.kernel import KernelReward, load_kernel
@@ -222,3 +223,15 @@ def test_a_process_loads_a_reward_model_once(classifier: Path) -> None:
 def test_folders_that_hold_no_reward_model_are_refused(make_model: Any, tmp_path: Path) -> None:
     with pytest.raises(ModelError, match=r"no config\.json"):
         ModelReward(tmp_path)
+    # A language model has no head to judge with; random weights must not pay.
+    with pytest.raises(ModelError, match="no trained sequence classifier: it lacks score"):
+        ModelReward(make_model("qwen3"))
+
+
+def test_text_that_utf8_cannot_hold_is_judged_all_the_same(
+    fitted: Path, classifier: Path, make_model: Any
+) -> None:
+    odd = Sample("a \ud800 b\0", "\udfff")
+    assert KernelReward(fitted)(odd) is not None
+    assert ModelReward(classifier)(odd) is not None
+    assert Embeddings(make_model("qwen3"))([(odd.prompt, odd.action)]).shape[0] == 1

@@ -52,6 +52,7 @@ def test_parts_come_weighted_and_by_name() -> None:
     parts = rubric(Sample("42 please", gold="42"))
     assert parts == {"exact": 0.0, "polite": 0.25, "length": -0.5}
     assert rubric.range == (-0.5, 1.25)
+    assert [reward.name for reward in rubric.rewards] == ["exact", "polite", "length"]
 
 
 def test_parts_land_in_the_info_of_a_step() -> None:

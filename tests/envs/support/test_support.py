@@ -8,6 +8,8 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 import turnhalle as th
 from turnhalle.envs.audit import audit
@@ -290,6 +292,16 @@ def test_policies_that_do_no_work_do_not_succeed(policy: Callable[[TextEnv], str
         while not env.is_over:
             *_, info = env.step(policy(env))
         assert not info["success"]
+
+
+@given(actions=st.lists(st.text(alphabet=st.characters()), min_size=1, max_size=4))
+def test_no_text_breaks_the_desk(actions: list[str]) -> None:
+    env = Support(difficulty=3)
+    env.reset(seed=len(actions))
+    for action in [*actions, f"<tool_call>{actions[0]}</tool_call>", f"account {actions[0]}"]:
+        if not env.is_over:
+            env.step(action)
+    assert json.loads(json.dumps(env.get_state())) == env.get_state()
 
 
 def test_mistakes_are_calls_or_words_that_the_desk_can_read() -> None:
