@@ -16,12 +16,12 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel
 
 from .chat_cache import ChatCache
+from .chat_options import ChatOptions
 from .core import Message
 from .errors import ConfigError, EndpointError, OutsideError
 from .quoting import as_utf8
@@ -32,55 +32,9 @@ if TYPE_CHECKING:
 T = TypeVar("T", bound=BaseModel)
 _MAX_REPLY_BYTES = 8_000_000
 _RETRY = frozenset({408, 409, 425, 429, 500, 502, 503, 504, 529})
+_MAX_PAUSE_S = 30.0
 _SHOWN = 300
 """Characters of a bad reply that an error message shows."""
-
-
-class ChatOptions(BaseModel):
-    """Which endpoint, and how patiently it is asked."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    url: str
-    """The base URL, up to and with the version: `http://localhost:8000/v1`."""
-    model: str
-    api_key_env: str | None = None
-    """Name of the environment variable that holds the key; a key itself is never configuration."""
-    timeout_s: float = Field(60.0, gt=0)
-    """Most seconds that one attempt may take, even if the server dribbles its reply."""
-    retries: int = Field(5, ge=0, le=20)
-    backoff_s: float = Field(0.5, ge=0)
-    """Seconds before the first retry; twice as long before each further one, up to 30."""
-    temperature: float = Field(0.0, ge=0)
-    max_tokens: int = Field(512, ge=1)
-    cache: Path | None = None
-    """Folder of replies to equal requests; None asks anew each time."""
-    schema_fallback: bool = False
-    """Put the schema into the prompt where the endpoint refuses `response_format`."""
-
-    @field_validator("url")
-    @classmethod
-    def _is_http(cls, url: str) -> str:
-        if not url.startswith(("http://", "https://")):
-            raise ValueError("an endpoint's url begins with http:// or https://")
-        return url.rstrip("/")
-
-    @classmethod
-    def of(cls, **options: Any) -> ChatOptions:
-        """Options from keywords.
-
-        Raises:
-            ConfigError: One is missing, unknown or out of its range.
-        """
-        try:
-            return cls(**options)
-        except ValidationError as error:
-            first = error.errors()[0]
-            name = ".".join(str(part) for part in first["loc"])
-            known = ", ".join(cls.model_fields)
-            raise ConfigError(
-                f"endpoint option {name!r}: {first['msg']}, got {first['input']!r}. Known: {known}"
-            ) from error
 
 
 @dataclass(slots=True)
@@ -167,13 +121,14 @@ class ChatClient:
         return text
 
     def _with_retries(self, body: dict[str, Any]) -> str:
-        problem = ""
+        problem, asked_to_wait_s = "", 0.0
         for attempt in range(self.options.retries + 1):
             if attempt:
                 self._count(retries=1)
-                time.sleep(min(30.0, self.options.backoff_s * 2 ** (attempt - 1)))
+                backoff_s = self.options.backoff_s * 2 ** (attempt - 1)
+                time.sleep(min(_MAX_PAUSE_S, max(backoff_s, asked_to_wait_s)))
             self._count(requests=1)
-            status, payload = self._post(body)
+            status, payload, asked_to_wait_s = self._post(body)
             if status == 200:
                 text, problem = self._text_of(payload)
                 if text is not None:
@@ -186,8 +141,8 @@ class ChatClient:
                     raise self._failure(problem)
         raise self._failure(f"{problem} (tried {self.options.retries + 1} times)")
 
-    def _post(self, body: dict[str, Any]) -> tuple[int, bytes]:
-        """Status and body; status 0 with a description where no reply came in time."""
+    def _post(self, body: dict[str, Any]) -> _Attempt:
+        """Ask once; status 0 with a description where no reply came in time."""
         import httpx
 
         deadline = time.monotonic() + self.options.timeout_s
@@ -200,14 +155,17 @@ class ChatClient:
                 for chunk in reply.iter_bytes():
                     payload += chunk
                     if len(payload) > _MAX_REPLY_BYTES:
-                        return 0, b"sent more than %d bytes" % _MAX_REPLY_BYTES
+                        return _Attempt(0, b"sent more than %d bytes" % _MAX_REPLY_BYTES)
                     if time.monotonic() > deadline:
-                        return 0, late
-                return reply.status_code, bytes(payload)
+                        return _Attempt(0, late)
+                wait = reply.headers.get("retry-after", "")
+                wait_s = float(wait) if wait.isascii() and wait.isdigit() else 0.0
+                return _Attempt(reply.status_code, bytes(payload), wait_s)
         except httpx.TimeoutException:
-            return 0, late
+            return _Attempt(0, late)
         except httpx.HTTPError as error:
-            return 0, f"cannot be reached: {type(error).__name__}: {error}".encode()
+            problem = f"cannot be reached: {type(error).__name__}: {error}"
+            return _Attempt(0, problem.encode())
 
     def _text_of(self, payload: bytes) -> tuple[str | None, str]:
         """The reply's text, or None and what is wrong with the reply."""
@@ -259,6 +217,15 @@ class ChatClient:
 
     def _failure(self, what: str) -> OutsideError:
         return self._error(what if what.startswith(self._where()) else f"{self._where()} {what}")
+
+
+class _Attempt(NamedTuple):
+    """What came of one request."""
+
+    status: int
+    payload: bytes
+    wait_s: float = 0.0
+    """Seconds that the server asks to wait before the next one."""
 
 
 class _RefusedError(Exception):

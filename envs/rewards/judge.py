@@ -10,11 +10,14 @@ right key. Measure yours on answers that beg, and keep the judge's weight below 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, cast
 
 from pydantic import BaseModel, ConfigDict, Field, create_model
 
-from ..chat_client import ChatOptions, shared_client
+from ..chat_client import shared_client
+from ..chat_options import ChatOptions
 from ..core import Message
 from ..errors import ConfigError, JudgeError
 from ..quoting import quote
@@ -69,6 +72,11 @@ class Judge(Reward):
         messages = [Message(role="system", content=rules), Message(role="user", content=quoted)]
         verdict = self._client.ask_for(_schema(key), messages)
         return cast("int", getattr(verdict, key)) / _BEST
+
+    def score_batch(self, samples: Sequence[Sample]) -> list[Score]:
+        """Up to eight questions at a time; a judge spends its time on waiting."""
+        with ThreadPoolExecutor(max_workers=8) as pool:
+            return list(pool.map(self.score, samples))
 
     def fixtures(self) -> list[Fixture]:
         """The reference itself, a begging answer, and nothing; a real judge is asked."""

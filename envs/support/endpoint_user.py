@@ -14,7 +14,8 @@ import re
 
 from pydantic import BaseModel, ConfigDict
 
-from ..chat_client import ChatOptions, shared_client
+from ..chat_client import shared_client
+from ..chat_options import ChatOptions
 from ..core import Message
 from ..errors import SimulatorError
 from ..quoting import quote

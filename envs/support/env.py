@@ -12,7 +12,7 @@ import random
 from dataclasses import asdict
 from typing import Any, Literal
 
-from ..chat_client import ChatOptions
+from ..chat_options import ChatOptions
 from ..core import End, Reply
 from ..errors import ConfigError, unknown_name
 from ..tasks import Instance

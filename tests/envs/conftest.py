@@ -21,6 +21,7 @@ class Endpoint:
     def __init__(self, answer: Answer) -> None:
         self.asked: list[dict[str, Any]] = []
         self.headers: list[dict[str, str]] = []
+        self.sends: dict[str, str] = {}
         endpoint = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -33,6 +34,8 @@ class Endpoint:
                 data = payload if isinstance(payload, bytes) else json.dumps(payload).encode()
                 self.send_response(status)
                 self.send_header("Content-Length", str(len(data)))
+                for name, value in endpoint.sends.items():
+                    self.send_header(name, value)
                 self.end_headers()
                 with suppress(BrokenPipeError):  # the client's patience may have been shorter
                     self.wfile.write(data)

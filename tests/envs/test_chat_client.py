@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 from pydantic import BaseModel, ConfigDict
 
-from turnhalle.envs.chat_client import ChatClient, ChatOptions, shared_client
+from turnhalle.envs.chat_client import ChatClient, shared_client
+from turnhalle.envs.chat_options import ChatOptions
 from turnhalle.envs.core import Message
 from turnhalle.envs.errors import ConfigError, EndpointError, JudgeError
 
@@ -72,6 +73,22 @@ def test_a_busy_server_is_asked_again(serve: Any, status: int) -> None:
     with client(endpoint.url, retries=2) as asker:
         assert asker.ask(ASKED) == "ok"
     assert (asker.usage.requests, asker.usage.retries) == (3, 2)
+
+
+def test_a_server_may_ask_to_be_left_alone_for_a_while(
+    serve: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    endpoint = serve(lambda body: (429, b"slow down"))
+    pauses: list[float] = []
+    monkeypatch.setattr(time, "sleep", pauses.append)
+    for wait, expected in (("7", 7.0), ("9999", 30.0), ("soon", 0.5)):
+        endpoint.sends = {"Retry-After": wait}
+        with (
+            client(endpoint.url, retries=1, backoff_s=0.5) as asker,
+            pytest.raises(EndpointError),
+        ):
+            asker.ask(ASKED)
+        assert pauses[-1] == expected
 
 
 @pytest.mark.parametrize(

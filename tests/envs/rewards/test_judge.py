@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 import re
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -102,6 +103,19 @@ def test_a_reply_that_does_not_parse_is_not_kept(serve: Any, tmp_path: Path) -> 
     with pytest.raises(JudgeError, match="I think 10"):
         judge(endpoint.url, cache=tmp_path)(Sample("Paris", "Capital?"))
     assert judge(endpoint.url, cache=tmp_path)(Sample("Paris", "Capital?")) == 1.0
+
+
+def test_a_batch_is_judged_side_by_side_and_in_order(serve: Any) -> None:
+    waiting = threading.Barrier(4, timeout=5)  # breaks unless four questions are open at once
+
+    def answer(body: dict[str, Any]) -> str:
+        waiting.wait()
+        key, said = parts_of(body)
+        return json.dumps({"reason": "r", key: int(said)})
+
+    endpoint = serve(answer)
+    samples = [Sample(str(number)) for number in range(4)]
+    assert judge(endpoint.url).batch(samples) == [0.0, 0.1, 0.2, 0.3]
 
 
 def test_an_endless_answer_is_not_read(serve: Any) -> None:
