@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import random
+import subprocess
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -328,3 +331,24 @@ def test_options_that_do_not_fit_the_user_are_refused() -> None:
         Support(user="endpoint", url="http://x")
     with pytest.raises(ConfigError):
         th.make("support", colour="red")
+
+
+def test_episodes_are_the_same_in_every_process() -> None:
+    code = (
+        "import turnhalle as th\n"
+        "for task in range(40):\n"
+        "    env = th.make('support', difficulty=3)\n"
+        "    print(env.reset(options={'task': task, 'split': 'eval'}))\n"
+        "    while not env.is_over:\n"
+        "        print(env.step(env.oracle()), env.state())\n"
+    )
+    said = [
+        subprocess.run(
+            [sys.executable, "-c", code],
+            env=os.environ | {"PYTHONHASHSEED": seed},
+            check=True,
+            capture_output=True,
+        ).stdout
+        for seed in ("1", "2")
+    ]
+    assert said[0] == said[1]
