@@ -44,7 +44,7 @@ def _check(reward: Reward, fixture: Fixture) -> Iterator[str]:
     elif score != again:
         yield f"{said}, and then {_shown(again)}"
     elif fixture.kind == "full" and fixture.high != reward.range[1]:
-        yield f"full: its fixture expects at most {_shown(fixture.high)}, the range goes further"
+        yield f"full: its fixture expects {_shown(fixture.high)}, which is not the top"
 
 
 def _is_within(score: Score, fixture: Fixture) -> bool:

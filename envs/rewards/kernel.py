@@ -161,8 +161,13 @@ class KernelReward(Reward):
             Fixture("zero", Sample(bad["answer"], bad["prompt"]), 0.0, 0.5),
             Fixture("malformed", Sample("", bad["prompt"]), 0.0, 1.0),
         ]
-        # Where it may be silent, its certainty decides, which is no matter of right and wrong.
-        return fixtures if self._max_std is None else []
+        return [
+            fixture
+            if self.score(fixture.sample) is not None
+            # Its own certainty decides where it is silent, not right and wrong.
+            else Fixture.of(fixture.kind, fixture.sample, None)
+            for fixture in fixtures
+        ]
 
 
 def _sigmoid(x: Vector) -> Vector:

@@ -107,6 +107,8 @@ def test_a_reward_that_is_unsure_leaves_it_to_the_next(fitted: Path) -> None:
     timid = KernelReward(fitted, max_std=1e-6)
     rubric = Rubric({FirstOf(timid, Length(1, 3), name="verdict"): 1.0})
     assert timid(Sample("thanks a lot")) is None
+    assert check_reward(KernelReward(fitted, max_std=100.0)) == []
+    assert check_reward(timid) == ["full: its fixture expects silence, which is not the top"]
     assert rubric(Sample("thanks a lot")) == {"verdict": 1.0}
 
 
