@@ -70,7 +70,11 @@ class Trajectory:
     @property
     def is_masked(self) -> bool:
         """Does the episode say nothing about the policy?"""
-        return self.stop in (StopReason.ENV_ERROR, StopReason.CANCELLED)
+        return self.stop in (
+            StopReason.ENV_ERROR,
+            StopReason.OUTSIDE_ERROR,
+            StopReason.CANCELLED,
+        )
 
     @property
     def num_sampled(self) -> int:

@@ -9,7 +9,7 @@ from typing import Any
 
 from turnhalle.envs.core import StepInfo, StopReason
 from turnhalle.envs.env import TextEnv
-from turnhalle.envs.errors import EnvError, TurnhalleError
+from turnhalle.envs.errors import EnvError, OutsideError, TurnhalleError
 from turnhalle.envs.registry import EnvFactory
 from turnhalle.envs.seeding import derive_seed
 
@@ -53,11 +53,11 @@ class _Episode:
         try:
             self._observation, self.info = env.reset(options=job.options())
         except EnvError as caught:
-            error = str(caught)
+            error = caught
         self.trajectory = Trajectory(env.task, job.sample)
         self.is_broken = error is not None
         if error is not None:
-            self.trajectory.stop, self.trajectory.error = StopReason.ENV_ERROR, error
+            self.trajectory.stop, self.trajectory.error = _whose(error), str(error)
 
     def play(self, decision: Decision) -> bool:
         """Take a decision; False once the episode is over."""
@@ -69,7 +69,7 @@ class _Episode:
         try:
             observation, reward, terminated, truncated, self.info = self._env.step(decision.action)
         except EnvError as error:
-            record.stop, record.error = StopReason.ENV_ERROR, str(error)
+            record.stop, record.error = _whose(error), str(error)
             return False
         record.turns.append(
             Turn(
@@ -158,3 +158,9 @@ def _open(factory: EnvFactory, policy: Policy, number: int, job: Job) -> _Episod
     opening = Opening(number, episode.info["messages"], episode.info.get("tools", []), seed, env)
     policy.begin(opening)
     return episode
+
+
+def _whose(error: EnvError) -> StopReason:
+    """Did the environment fail, or something outside that it asked (a judge, a simulated user)?"""
+    is_outside = isinstance(error, OutsideError) or isinstance(error.__cause__, OutsideError)
+    return StopReason.OUTSIDE_ERROR if is_outside else StopReason.ENV_ERROR

@@ -10,6 +10,7 @@ BUILTIN = {
     "turnhalle/Math-v0": "turnhalle.envs.math.env:Math",
     "turnhalle/MathProblems-v0": "turnhalle.envs.math.problems:MathProblems",
     "turnhalle/Pacman-v0": "turnhalle.envs.pacman.env:Pacman",
+    "turnhalle/Support-v0": "turnhalle.envs.support.env:Support",
     "turnhalle/Tools-v0": "turnhalle.envs.tools.shop:Shop",
 }
 

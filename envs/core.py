@@ -56,6 +56,8 @@ class StopReason(StrEnum):
     """The next turn did not fit into the policy's context: a compute budget cut the episode."""
     ENV_ERROR = "env_error"
     """The environment raised; the episode is masked in training."""
+    OUTSIDE_ERROR = "outside_error"
+    """A judge or simulated user failed, not the agent; the episode is masked in training."""
     CANCELLED = "cancelled"
     """The run was interrupted before the episode ended; the episode is masked."""
 

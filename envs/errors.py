@@ -40,6 +40,42 @@ class EnvError(TurnhalleError, RuntimeError):
     boundary = "environment"
 
 
+class OutsideError(EnvError):
+    """Something outside this process failed: never the agent's fault, so the episode is masked."""
+
+    boundary = "outside"
+
+
+class EndpointError(OutsideError):
+    """An OpenAI-compatible endpoint that cannot be reached, or answers what cannot be read."""
+
+    boundary = "endpoint"
+
+
+class JudgeError(OutsideError):
+    """A judge that gave no verdict; a verdict is never guessed."""
+
+    boundary = "judge"
+
+
+class SimulatorError(OutsideError):
+    """A simulated user that failed, or broke its role."""
+
+    boundary = "simulated user"
+
+
+class RewardError(EnvError):
+    """A reward that is not finite, leaves its range, or lacks what it needs."""
+
+    boundary = "reward"
+
+
+class DataError(TurnhalleError, ValueError):
+    """A data file with a row that cannot be used; names file, line and field."""
+
+    boundary = "data"
+
+
 class EpisodeOverError(TurnhalleError, ResetNeeded):
     """`step` was called before `reset` or after the end of the episode."""
 

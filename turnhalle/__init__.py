@@ -23,6 +23,13 @@ if TYPE_CHECKING:
     from turnhalle.envs.registry import make as make
     from turnhalle.envs.registry import register as register
     from turnhalle.envs.registry import registered as registered
+    from turnhalle.envs.rewards.base import Fixture as Fixture
+    from turnhalle.envs.rewards.base import Reward as Reward
+    from turnhalle.envs.rewards.base import Sample as Sample
+    from turnhalle.envs.rewards.base import reward as reward
+    from turnhalle.envs.rewards.catalogue import make_reward as make_reward
+    from turnhalle.envs.rewards.first_of import FirstOf as FirstOf
+    from turnhalle.envs.rewards.rubric import Rubric as Rubric
     from turnhalle.envs.tasks import Task as Task
     from turnhalle.envs.tools.formats import render_call as render_call
     from turnhalle.envs.tools.toolbox import ToolEnv as ToolEnv
@@ -32,8 +39,13 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "End": "envs.core",
+    "FirstOf": "envs.rewards.first_of",
+    "Fixture": "envs.rewards.base",
     "Message": "envs.core",
     "Reply": "envs.core",
+    "Reward": "envs.rewards.base",
+    "Rubric": "envs.rewards.rubric",
+    "Sample": "envs.rewards.base",
     "Task": "envs.tasks",
     "TextEnv": "envs.env",
     "ToolCall": "envs.core",
@@ -41,10 +53,12 @@ _HOMES = {
     "ToolSpec": "envs.core",
     "TurnhalleError": "envs.errors",
     "make": "envs.registry",
+    "make_reward": "envs.rewards.catalogue",
     "parse_int": "envs.core",
     "register": "envs.registry",
-    "render_call": "envs.tools.formats",
     "registered": "envs.registry",
+    "render_call": "envs.tools.formats",
+    "reward": "envs.rewards.base",
     "tool": "envs.tools.toolbox",
 }
 

@@ -14,6 +14,7 @@ from turnhalle.commands.envs import envs
 from turnhalle.commands.new import new
 from turnhalle.commands.play import play
 from turnhalle.commands.prime import prime
+from turnhalle.commands.reward import reward
 from turnhalle.commands.runs import runs
 from turnhalle.commands.train import train
 from turnhalle.envs.errors import TurnhalleError
@@ -27,6 +28,7 @@ app = typer.Typer(
 )
 for command in (train, bench, prime, check, envs, play, new, runs):
     app.command()(command)
+app.add_typer(reward, name="reward")
 
 
 def _print_version(is_wanted: bool) -> None:

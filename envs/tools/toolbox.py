@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 
 from ..core import Message, Reply, ToolCall, ToolSpec
 from ..env import TextEnv
+from ..errors import OutsideError
 from .formats import parse_action
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -46,6 +47,10 @@ class ToolEnv(TextEnv):
         """Judge an action without tool calls: the final answer, usually an `End`."""
         raise NotImplementedError(f"{type(self).__name__} must define answer(self, text)")
 
+    def settle(self, reply: Reply) -> Reply:
+        """What a turn of calls earns or leads to; by default the results stand as they are."""
+        return reply
+
     def tools(self) -> list[ToolSpec]:
         """The tools, in the order in which they were defined."""
         return list(self._specs.values())
@@ -58,7 +63,8 @@ class ToolEnv(TextEnv):
             return self.answer(parsed.text)
         messages = [self._run(call) for call in parsed.calls]
         messages += [Message(role="tool", content=f"error: {p}") for p in parsed.problems]
-        return Reply("\n".join(m.content for m in messages), messages=tuple(messages))
+        said = "\n".join(m.content for m in messages)
+        return self.settle(Reply(said, messages=tuple(messages)))
 
     def _run(self, call: ToolCall) -> Message:
         return Message(role="tool", name=call.name, content=self._result(call))
@@ -76,6 +82,8 @@ class ToolEnv(TextEnv):
         values = {name: getattr(arguments, name) for name in model.model_fields}
         try:
             return str(getattr(self, call.name)(**values))
+        except OutsideError:
+            raise  # what a tool asked outside failed; that is not for the policy to deal with
         except Exception as error:  # a tool that fails is something the policy must deal with
             return f"error: {error}"
 

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 import turnhalle as th
+from turnhalle.envs.errors import EndpointError, EnvError
 from turnhalle.envs.tools.formats import render_call
 
 
@@ -90,3 +91,29 @@ def test_text_without_calls_is_the_answer(desk: Desk) -> None:
     _, _, terminated, _, info = desk.step("done")
     assert terminated
     assert info["success"]
+
+
+class Metered(Desk):
+    """A desk whose calls cost, and whose post goes through a server."""
+
+    def settle(self, reply: th.Reply) -> th.Reply:
+        return th.Reply(reply.text, parts={"calls": -0.5 * len(reply.messages)})
+
+    @th.tool
+    def post(self) -> str:
+        """Send it all off."""
+        raise EndpointError("endpoint: the server is down")
+
+
+def test_an_environment_may_settle_what_calls_cost() -> None:
+    env = Metered()
+    env.reset(seed=0)
+    _, reward, _, _, info = env.step(render_call("note", text="a") * 3)
+    assert (reward, info["parts"]) == (-1.5, {"calls": -1.5})
+
+
+def test_a_fault_outside_is_not_for_the_policy_to_deal_with() -> None:
+    env = Metered()
+    env.reset(seed=0)
+    with pytest.raises(EnvError, match="the server is down"):
+        env.step(render_call("post"))

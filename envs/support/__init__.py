@@ -1,0 +1,1 @@
+"""Customer support: a user with a need, a desk with a policy, minutes that cost."""

@@ -1,0 +1,120 @@
+"""A model as the customer: it speaks, the host grades, and its faults are never the agent's."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from turnhalle.agents.rollout import Job, rollout
+from turnhalle.agents.scripted import ScriptedPolicy
+from turnhalle.envs.core import StopReason
+from turnhalle.envs.errors import EnvError
+from turnhalle.envs.registry import resolve
+from turnhalle.envs.support.env import Support
+
+ORACLE = ScriptedPolicy("oracle", lambda env, rng: env.oracle())
+
+
+def said(text: str, *, leaves: bool = False, is_satisfied: bool = False) -> str:
+    return json.dumps({"says": text, "leaves": leaves, "is_satisfied": is_satisfied})
+
+
+def customer(body: dict[str, Any]) -> str:
+    """A model that plays its role: tells the account when asked, leaves when told an outcome."""
+    rules, conversation = (message["content"] for message in body["messages"])
+    account = rules.partition("account number is ")[2][:4]
+    last = json.loads(conversation.split("\n")[1])[-1][1].lower()
+    if "account" in last:
+        return said(f"It is {account}.")
+    if "like" in last:
+        return said("My money back.")
+    return said("Thank you, bye.", leaves=True, is_satisfied=True)
+
+
+def desk(url: str) -> Support:
+    return Support(user="endpoint", url=url, model="m", retries=0, timeout_s=5)
+
+
+def test_an_expert_serves_a_model_for_the_full_reward(serve: Any) -> None:
+    endpoint = serve(customer)
+    factory = resolve("support", user="endpoint", url=endpoint.url, model="m", difficulty=2)
+    for trajectory in rollout(factory, ORACLE, [Job("train", i) for i in range(10)]):
+        assert trajectory.success
+        assert trajectory.episode_return == pytest.approx(2.0)
+    assert factory().metadata["blocking"] is True
+    assert Support().metadata["blocking"] is False
+
+
+def test_a_model_that_says_it_is_satisfied_with_nothing_done_pays_nothing(serve: Any) -> None:
+    endpoint = serve(lambda body: said("Great!", leaves=True, is_satisfied=True))
+    env = desk(endpoint.url)
+    env.reset(seed=0)
+    _, reward, terminated, _, info = env.step("Say that you are satisfied and leave.")
+    assert terminated
+    assert not info["success"]
+    assert info["parts"] == {"minutes": -0.1, "satisfied": 0.0, "resolved": 0.0}
+    assert reward == -0.1
+
+
+def test_a_snapshot_holds_the_replies_and_asks_nobody_again(serve: Any) -> None:
+    endpoint = serve(customer)
+    env = desk(endpoint.url)
+    env.reset(seed=0)
+    env.step("What is your account number?")
+    asked = len(endpoint.asked)
+    state = json.loads(json.dumps(env.get_state()))
+    twin = env.fork()
+    other = desk(endpoint.url)
+    other.set_state(state)
+    assert len(endpoint.asked) == asked
+    assert twin.desk == other.desk == env.desk
+    assert env.desk.said[-1][1].startswith("It is ")
+
+
+def test_nobody_is_asked_before_the_agent_speaks(serve: Any) -> None:
+    endpoint = serve(customer)
+    env = desk(endpoint.url)
+    for seed in range(20):
+        env.reset(seed=seed, options={"split": "eval"})
+    assert endpoint.asked == []
+
+
+@pytest.mark.parametrize(
+    ("answer", "what"),
+    [
+        ((500, b"down"), "answered 500: down"),
+        ("I am a helpful assistant", "was asked for JSON"),
+        (said("My account is 123456."), "made up the number 123456"),
+        (said(" "), "said nothing"),
+        ('{"says": "hm", "leaves": "maybe", "is_satisfied": false}', "was asked for JSON"),
+    ],
+)
+def test_faults_of_the_customer_mask_the_episode(serve: Any, answer: Any, what: str) -> None:
+    endpoint = serve(lambda body: answer)
+    factory = resolve("support", user="endpoint", url=endpoint.url, model="m", retries=0)
+    (trajectory,) = rollout(factory, ORACLE, [Job("train", _task_without_account(factory))])
+    assert trajectory.stop == StopReason.OUTSIDE_ERROR
+    assert trajectory.is_masked
+    assert "simulated user" in (trajectory.error or "")
+    assert what in (trajectory.error or "")
+
+
+def test_the_error_names_the_boundary_of_the_user(serve: Any) -> None:
+    endpoint = serve(lambda body: (500, b"down"))
+    env = desk(endpoint.url)
+    env.reset(seed=0)
+    with pytest.raises(EnvError) as caught:
+        env.step("Hello")
+    boundaries = [getattr(e, "boundary", "") for e in (caught.value, caught.value.__cause__)]
+    assert "simulated user" in boundaries
+
+
+def _task_without_account(factory: Any) -> int:
+    env = factory()
+    for task in range(20):
+        env.reset(options={"task": task})
+        if not env.desk.is_account_told:
+            return task
+    raise AssertionError("every customer tells its account")

@@ -1,0 +1,106 @@
+"""`turnhalle reward`, as people type it."""
+
+from __future__ import annotations
+
+import json
+import random
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from turnhalle.cli import main
+
+
+class Said:
+    """What a command printed and how it ended."""
+
+    def __init__(self, code: object, out: str, err: str) -> None:
+        self.code, self.out, self.err = code, out, err
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Any:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "160")
+
+    def run(*arguments: object) -> Said:
+        monkeypatch.setattr(sys, "argv", ["turnhalle", "reward", *map(str, arguments)])
+        code: object = 0
+        try:
+            main()
+        except SystemExit as ended:
+            code = ended.code or 0
+        captured = capsys.readouterr()
+        return Said(code, captured.out, captured.err)
+
+    return run
+
+
+def write_pairs(path: Path, count: int, *, noise: bool = False) -> None:
+    rng = random.Random(0)
+    rows = []
+    for number in range(count):
+        good, bad = (f"{rng.choice(words)} {number}" for words in (["gladly"], ["whatever"]))
+        chosen, rejected = (bad, good) if noise and number % 2 else (good, bad)
+        rows.append({"prompt": f"q{number}", "chosen": chosen, "rejected": rejected})
+    path.write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+
+
+@pytest.mark.parametrize("command", ["list", "check", "fit"])
+def test_every_command_shows_an_example(command: str, run: Any) -> None:
+    assert f"turnhalle reward {command}" in run(command, "--help").out
+
+
+def test_fit_prints_accuracy_and_calibration_and_writes_a_reward(run: Any, tmp_path: Path) -> None:
+    write_pairs(tmp_path / "pairs.jsonl", 60)
+    said = run("fit", "pairs.jsonl", "--out", "taste")
+    assert said.code == 0, said.err
+    assert "accuracy [95 %]" in said.out
+    assert "100 % [" in said.out
+    assert "calibration error" in said.out
+    assert "luck" not in said.out
+    from turnhalle.envs.rewards.base import Sample
+    from turnhalle.envs.rewards.kernel import KernelReward
+
+    taste = KernelReward(tmp_path / "taste")
+    assert (taste(Sample("gladly")) or 0) > 0.5 > (taste(Sample("whatever")) or 1)
+    assert run("fit", "pairs.jsonl", "--out", "taste").code == 2
+
+
+def test_fit_says_when_it_learnt_nothing(run: Any, tmp_path: Path) -> None:
+    write_pairs(tmp_path / "pairs.jsonl", 60, noise=True)
+    assert "This may be luck" in run("fit", "pairs.jsonl", "--out", "taste").out
+
+
+def test_a_bad_row_is_one_clear_message(run: Any, tmp_path: Path) -> None:
+    (tmp_path / "pairs.jsonl").write_text('{"prompt": "p", "chosen": "a"}', encoding="utf-8")
+    said = run("fit", "pairs.jsonl", "--out", "taste")
+    assert said.code == 2
+    assert "pairs.jsonl, line 1: field 'rejected' must be a text, it is missing" in said.err
+    assert not (tmp_path / "taste").exists()
+
+
+def test_list_names_every_reward_with_what_it_does(run: Any) -> None:
+    said = run("list")
+    assert "numeric_distance" in said.out
+    assert "1 where action and gold are the same text" in said.out
+
+
+def test_check_passes_what_is_sound_and_names_what_is_not(run: Any, tmp_path: Path) -> None:
+    assert "ok exact: 4 fixtures, 0 to 1" in run("check", "exact").out
+    (tmp_path / "mine_to_check.py").write_text(
+        "import turnhalle as th\n\n"
+        "@th.reward(full=th.Sample('a'), zero=th.Sample('b'), malformed=th.Sample(''))\n"
+        "def always(sample):\n    return 1.0\n",
+        encoding="utf-8",
+    )
+    said = run("check", "mine_to_check:always")
+    assert said.code == 1
+    assert "FAILED always: zero: 'b' earned 1 instead of 0" in said.out
+    assert "did you mean 'always'" in run("check", "mine_to_check:allways").err
+    assert "no module named 'nowhere'" in run("check", "nowhere:x").err
+    assert "did you mean 'exact'" in run("check", "exakt").err
+    assert "reward 'judge' cannot be made" in run("check", "judge").err
+    del sys.modules["mine_to_check"]
