@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from turnhalle.envs.errors import EnvError
 from turnhalle.envs.registry import EnvFactory
 
 from .core import Trajectory
 from .policy import Policy
 from .rollout import Job, Watch, rollout
 from .stats import Estimate, paired_difference, wilson
+from .store import RunStore
 
 
 @dataclass(slots=True)
@@ -20,33 +22,44 @@ class Evaluation:
     trajectories: list[Trajectory]
 
     @property
-    def successes(self) -> list[bool]:
-        """`[n]` by task; an episode that failed for reasons of ours counts as a failure here."""
-        return [t.success for t in self.trajectories]
+    def counted(self) -> list[Trajectory]:
+        """The episodes that say something about the policy; there is at least one."""
+        return [t for t in self.trajectories if not t.is_masked]
 
     @property
     def num_errors(self) -> int:
-        """Episodes that failed for reasons of ours."""
-        return sum(t.is_masked for t in self.trajectories)
+        """Episodes that failed for reasons of ours; no rate or mean counts them."""
+        return len(self.trajectories) - len(self.counted)
 
     @property
     def success(self) -> Estimate:
         """Success rate with its 95 % Wilson interval."""
-        return wilson(sum(self.successes), len(self.trajectories))
+        return wilson(sum(t.success for t in self.counted), len(self.counted))
 
     @property
     def mean_return(self) -> float:
         """Mean of the returns."""
-        return sum(t.episode_return for t in self.trajectories) / len(self.trajectories)
+        return sum(t.episode_return for t in self.counted) / len(self.counted)
 
     @property
     def mean_turns(self) -> float:
         """Mean number of turns."""
-        return sum(len(t.turns) for t in self.trajectories) / len(self.trajectories)
+        return sum(len(t.turns) for t in self.counted) / len(self.counted)
 
     def gain_over(self, before: Evaluation) -> Estimate:
-        """Difference in success on the same tasks, with its 95 % paired interval."""
-        return paired_difference(before.successes, self.successes)
+        """Difference in success on the tasks that both counted, with its 95 % paired interval."""
+        pairs = [
+            (old.success, new.success)
+            for old, new in zip(before.trajectories, self.trajectories, strict=True)
+            if not (old.is_masked or new.is_masked)
+        ]
+        return paired_difference([old for old, _ in pairs], [new for _, new in pairs])
+
+
+def recall(store: RunStore, step: int) -> Evaluation:
+    """The evaluation that a run's store holds of a step."""
+    ids = store.episode_ids("eval", step)
+    return Evaluation("policy", [store.episode(id) for id in ids])
 
 
 def evaluate(
@@ -60,4 +73,7 @@ def evaluate(
 ) -> Evaluation:
     """Play tasks 0 to `tasks` - 1 of a split, once each, with sampling seeds fixed by `seed`."""
     jobs = [Job(split, index, 0, seed) for index in range(tasks)]
-    return Evaluation(policy.name, rollout(factory, policy, jobs, watch))
+    result = Evaluation(policy.name, rollout(factory, policy, jobs, watch))
+    if not result.counted:
+        raise EnvError(f"every episode failed, the first with: {result.trajectories[0].error}")
+    return result

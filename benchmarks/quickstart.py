@@ -14,7 +14,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from turnhalle.agents.evaluate import Evaluation
+from turnhalle.agents.evaluate import recall
 from turnhalle.agents.store import RunStore
 
 _TURNHALLE = Path(sys.executable).parent / "turnhalle"
@@ -45,10 +45,7 @@ def _row(env: str, seed: int, folder: Path) -> str:
         raise SystemExit(f"{' '.join(map(str, command))} failed with status {status}")
     store = RunStore(folder, read_only=True)
     steps = store.evaluated_steps()
-    before, after = (
-        Evaluation("policy", [store.episode(id) for id in store.episode_ids("eval", step)])
-        for step in (steps[0], steps[-1])
-    )
+    before, after = (recall(store, step) for step in (steps[0], steps[-1]))
     return (
         f"| {env} | {seed} | {before.success.percent()} | {after.success.percent()} | "
         f"{after.gain_over(before).points()} | {wall:.0f} | "

@@ -17,14 +17,7 @@ from gymnasium.utils import seeding
 
 from .author import World
 from .core import End, Message, Reply, StepInfo, StopReason
-from .errors import (
-    ConfigError,
-    EnvError,
-    EpisodeOverError,
-    OutsideError,
-    TaskError,
-    unknown_name,
-)
+from .errors import ConfigError, EnvError, EpisodeOverError, OutsideError, TaskError, unknown_name
 from .families import family_of, require_variety
 from .seeding import derive_rng
 from .spaces import UnicodeText

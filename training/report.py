@@ -10,7 +10,7 @@ from typing import Any
 import jinja2
 
 from turnhalle.agents.core import Trajectory
-from turnhalle.agents.stats import paired_difference, wilson
+from turnhalle.agents.evaluate import recall
 from turnhalle.agents.store import RunStore
 from turnhalle.envs.tools.formats import readable
 
@@ -32,9 +32,8 @@ def write_report(folder: Path) -> Path:
     """Write `report.html` from the run's store; returns its path."""
     store = RunStore(folder, read_only=True)
     steps = store.evaluated_steps()
-    evaluations = {step: _evaluation(store, step) for step in steps}
+    evaluations = {step: recall(store, step) for step in steps}
     first, last = evaluations[steps[0]], evaluations[steps[-1]]
-    gain = paired_difference([t.success for t in first], [t.success for t in last])
     environment = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
     template = environment.from_string(
         (files("turnhalle.training") / "report.html.jinja").read_text(encoding="utf-8")
@@ -42,13 +41,11 @@ def write_report(folder: Path) -> Path:
     html = template.render(
         name=folder.name,
         options=store.get("options"),
-        evaluations=[
-            (step, _success(done), _mean_return(done)) for step, done in evaluations.items()
-        ],
-        gain=gain.points(),
+        evaluations=[(step, done.success, done.mean_return) for step, done in evaluations.items()],
+        gain=last.gain_over(first).points(),
         learning_curve=learning_curve(store),
         curves=small_curves(store),
-        episode=improved_episode(first, last),
+        episode=improved_episode(first.trajectories, last.trajectories),
         readable=readable,
         events=store.events(),
     )
@@ -82,7 +79,7 @@ def learning_curve(store: RunStore, format: str = "svg") -> Any:
     ]
     axes.plot(xs, smooth, color="tab:blue", label=f"mean of {_SMOOTHING} steps")
     for number, step in enumerate(store.evaluated_steps()):
-        estimate = _success(_evaluation(store, step))
+        estimate = recall(store, step).success
         bars = [[estimate.value - estimate.low], [estimate.high - estimate.value]]
         label = "held-out tasks, 95 % interval" if number == 0 else None
         axes.errorbar(
@@ -123,15 +120,3 @@ def _render(figure: Any, format: str) -> Any:
     if format != "svg":
         return buffer.getvalue()
     return buffer.getvalue().decode().partition("<svg")[2].join(["<svg", ""])
-
-
-def _evaluation(store: RunStore, step: int) -> list[Trajectory]:
-    return [store.episode(id) for id in store.episode_ids("eval", step)]
-
-
-def _success(played: list[Trajectory]) -> Any:
-    return wilson(sum(t.success for t in played), len(played))
-
-
-def _mean_return(played: list[Trajectory]) -> float:
-    return sum(t.episode_return for t in played) / len(played)

@@ -16,7 +16,7 @@ from typing import Any
 from turnhalle.agents.chat import load_chat
 from turnhalle.agents.core import Group, Trajectory
 from turnhalle.agents.engines.local import TransformersEngine
-from turnhalle.agents.evaluate import Evaluation, evaluate
+from turnhalle.agents.evaluate import Evaluation, evaluate, recall
 from turnhalle.agents.llm import LLMPolicy
 from turnhalle.agents.models import load_model
 from turnhalle.agents.process import tune_process
@@ -190,8 +190,7 @@ class Trainer:
     def _evaluate(self, step: int) -> Evaluation:
         """Measure the policy as it is, or recall the measurement where the step has one."""
         if step in self._store.evaluated_steps():
-            ids = self._store.episode_ids("eval", step)
-            return Evaluation("policy", [self._store.episode(id) for id in ids])
+            return recall(self._store, step)
         result = evaluate(
             self._factory,
             self._policy,
@@ -212,11 +211,12 @@ class Trainer:
         return watch
 
     def _report_errors(self, step: int, groups: Sequence[Group]) -> None:
-        errors = [t.error for group in groups for t in group.trajectories if t.error]
-        for text in errors:
-            self._store.write_event(step, "env_error", text)
-        if errors:
-            self.listener.note(f"{len(errors)} episodes failed and are masked, e.g.: {errors[0]}")
+        failed = [t for group in groups for t in group.trajectories if t.error]
+        for trajectory in failed:
+            self._store.write_event(step, trajectory.stop, trajectory.error or "")
+        if failed:
+            what = f"{len(failed)} episodes failed and are masked, e.g.: {failed[0].error}"
+            self.listener.note(what)
 
     def _warn(self, text: str) -> None:
         self._store.write_event(self._step, "warning", text)

@@ -179,6 +179,10 @@ class Support(ToolEnv):
             ]
         )
 
+    def near_misses(self, answer: str) -> list[str]:
+        """Words that say nothing of the case; any words that tell the outcome are right."""
+        return ["Goodbye.", "Have a nice day.", "Please wait."]
+
     def state(self) -> dict[str, Any]:
         """The desk, with every word that was said."""
         return asdict(self.desk)

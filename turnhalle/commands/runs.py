@@ -86,7 +86,7 @@ def _list_runs(console: Console, folders: list[Path]) -> None:
 
 
 def _list_evaluations(console: Console, store: RunStore, folder: Path) -> None:
-    from turnhalle.agents.evaluate import Evaluation
+    from turnhalle.agents.evaluate import recall
 
     options = store.get("options")
     table = Table(title=f"{folder}: {options['env']['id']} with {options['model']['name']}")
@@ -94,7 +94,7 @@ def _list_evaluations(console: Console, store: RunStore, folder: Path) -> None:
         table.add_column(title)
     for step in store.evaluated_steps():
         ids = store.episode_ids("eval", step)
-        done = Evaluation("policy", [store.episode(id) for id in ids])
+        done = recall(store, step)
         table.add_row(
             str(step), done.success.percent(), f"{done.mean_return:.2f}", f"{done.mean_turns:.1f}",
             f"{ids[0]} to {ids[-1]}",
