@@ -25,8 +25,9 @@ if TYPE_CHECKING:
     from turnhalle.envs.registry import registered as registered
     from turnhalle.envs.tasks import Task as Task
     from turnhalle.envs.tools.formats import render_call as render_call
+    from turnhalle.envs.tools.tool import ToolError as ToolError
+    from turnhalle.envs.tools.tool import tool as tool
     from turnhalle.envs.tools.toolbox import ToolEnv as ToolEnv
-    from turnhalle.envs.tools.toolbox import tool as tool
 
 __version__ = "0.1.0"
 
@@ -38,6 +39,7 @@ _HOMES = {
     "TextEnv": "envs.env",
     "ToolCall": "envs.core",
     "ToolEnv": "envs.tools.toolbox",
+    "ToolError": "envs.tools.tool",
     "ToolSpec": "envs.core",
     "TurnhalleError": "envs.errors",
     "make": "envs.registry",
@@ -45,7 +47,7 @@ _HOMES = {
     "register": "envs.registry",
     "render_call": "envs.tools.formats",
     "registered": "envs.registry",
-    "tool": "envs.tools.toolbox",
+    "tool": "envs.tools.tool",
 }
 
 __all__ = [*_HOMES, "__version__"]
