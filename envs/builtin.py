@@ -6,9 +6,12 @@ from .registry import register
 
 BUILTIN = {
     "turnhalle/Basics-v0": "turnhalle.envs.basics.env:Basics",
+    "turnhalle/Calendar-v0": "turnhalle.envs.tools.calendar:Calendar",
     "turnhalle/Math-v0": "turnhalle.envs.math.env:Math",
     "turnhalle/Pacman-v0": "turnhalle.envs.pacman.env:Pacman",
     "turnhalle/Tools-v0": "turnhalle.envs.tools.shop:Shop",
+    "turnhalle/Units-v0": "turnhalle.envs.tools.units:Units",
+    "turnhalle/Workspace-v0": "turnhalle.envs.tools.workspace:Workspace",
 }
 
 

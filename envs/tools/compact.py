@@ -16,7 +16,9 @@ from .canonical import parse_action, render_call
 
 _WORD = re.compile(r'"(?:[^"\\]|\\.)*"|\S+')
 _PLAIN = re.compile(r'[^\s"]+')
-_FLOAT = re.compile(r"[+-]?\d{1,100}\.\d{1,100}(?:e[+-]?\d{1,3})?|[+-]?\d{1,100}e[+-]?\d{1,3}", re.A)
+_FLOAT = re.compile(
+    r"[+-]?\d{1,100}\.\d{1,100}(?:e[+-]?\d{1,3})?|[+-]?\d{1,100}e[+-]?\d{1,3}", re.A
+)
 _CONSTANTS = {"true": True, "false": False}
 
 

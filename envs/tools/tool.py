@@ -9,10 +9,10 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, TypeVar, get_type_hints
+from typing import Any, NotRequired, TypeVar, get_type_hints
 
 from pydantic import ConfigDict, TypeAdapter
-from typing_extensions import NotRequired, TypedDict
+from typing_extensions import TypedDict
 
 from ..core import ToolSpec
 from ..errors import ConfigError, TurnhalleError
@@ -100,5 +100,3 @@ def _schema(
         if parameter.default is not parameter.empty:
             properties[parameter.name]["default"] = parameter.default
     return schema
-
-

@@ -25,14 +25,14 @@ class ToolEnv(TextEnv):
 
     Class attributes an author may set besides those of `TextEnv`: `functions` (plain functions
     that are tools too), `max_parallel` (most calls answered in one turn, None for any number) and
-    `free` (names of tools that take nothing from the budget of calls).
+    `free_tools` (names of tools that take nothing from the budget of calls).
     A tool that returns an `End` ends the episode.
     """
 
     system_prompt = ""
     functions: ClassVar[Sequence[Callable[..., Any]]] = ()
     max_parallel: ClassVar[int | None] = None
-    free: ClassVar[frozenset[str]] = frozenset()
+    free_tools: ClassVar[frozenset[str]] = frozenset()
     _tools: ClassVar[Mapping[str, Tool]] = {}
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
@@ -43,6 +43,11 @@ class ToolEnv(TextEnv):
             for name, method in vars(base).items()
             if getattr(method, "is_tool", False)
         }
+        for name in methods:
+            if hasattr(ToolEnv, name):
+                raise ConfigError(
+                    f"{cls.__name__}: {name} means something else in a ToolEnv; rename the tool"
+                )
         tools = [Tool.of(method, is_method=True) for method in methods.values()]
         tools += [Tool.of(function) for function in cls.functions]
         cls._tools = {tool.spec.name: tool for tool in tools}
@@ -128,7 +133,7 @@ class ToolEnv(TextEnv):
             if isinstance(item, Fault):
                 results.append(self._tell(item))
                 continue
-            if self.max_calls is not None and item.name not in self.free:
+            if self.max_calls is not None and item.name not in self.free_tools:
                 spent += 1
                 if spent > self.max_calls:
                     text = f"the {self.max_calls} calls of this episode are used up"
@@ -168,7 +173,7 @@ class ToolEnv(TextEnv):
     def _spent(self) -> int:
         """Calls of earlier turns; read from the journal, so that a fork knows them too."""
         past = (call for action in self._journal[:-1] for call in parse_action(action).calls)
-        return sum(call.name not in self.free for call in past)
+        return sum(call.name not in self.free_tools for call in past)
 
     def _tell(self, fault: Fault, name: str | None = None) -> Message:
         self.faults.append(fault)
