@@ -9,6 +9,7 @@ BUILTIN = {
     "turnhalle/Calendar-v0": "turnhalle.envs.tools.calendar:Calendar",
     "turnhalle/Math-v0": "turnhalle.envs.math.env:Math",
     "turnhalle/Pacman-v0": "turnhalle.envs.pacman.env:Pacman",
+    "turnhalle/Store-v0": "turnhalle.envs.tools.store:Store",
     "turnhalle/Tools-v0": "turnhalle.envs.tools.shop:Shop",
     "turnhalle/Units-v0": "turnhalle.envs.tools.units:Units",
     "turnhalle/Workspace-v0": "turnhalle.envs.tools.workspace:Workspace",

@@ -49,9 +49,9 @@ class Calendar(Domain):
                 if gaps := week.gaps(day, minutes):
                     week.book(title, day, rng.choice(gaps)[0], minutes)
             events, fresh = week.dump()["events"], titles[16:]
-            requests = []
+            requests: list[dict[str, Any]] = []
             for _ in range(min(difficulty, 3)):
-                requests.append(_draw_request(rng, week, fresh))
+                requests.append(_draw_request(rng, week, fresh, [r["title"] for r in requests]))
                 _solve(week, requests[-1])
             if _calls(requests) <= MAX_CALLS:
                 return {"events": events, "requests": requests}
@@ -113,14 +113,14 @@ class Calendar(Domain):
     def blunders(self, rng: random.Random) -> list[Call]:
         """Book without looking, or take the wrong meeting."""
         request = rng.choice(self.instance["requests"])
-        start = clock(OPENS + GRID * rng.randrange(14))
+        start = OPENS + GRID * rng.randrange(14)
         wrong: list[Call] = [("list_meetings", {"day": rng.choice(DAYS)})]
         if request["kind"] == "book":
             minutes = request["minutes"]
             return [*wrong, ("book", _booking(request["title"], request["day"], start, minutes))]
         id = rng.choice(list(self.week.events) or ["m1"])
         if request["kind"] == "move":
-            return [*wrong, ("move", {"id": id, "day": request["day"], "start": start})]
+            return [*wrong, ("move", {"id": id, "day": request["day"], "start": clock(start)})]
         return [*wrong, ("cancel", {"id": id})]
 
     @tool
@@ -158,9 +158,11 @@ class Calendar(Domain):
         return "cancelled"
 
 
-def _draw_request(rng: random.Random, week: Week, fresh: list[str]) -> dict[str, Any]:
-    """One thing to do that the week has room for."""
-    titles = [event[0] for event in week.events.values()]
+def _draw_request(
+    rng: random.Random, week: Week, fresh: list[str], used: list[str]
+) -> dict[str, Any]:
+    """One thing to do that the week has room for, with no meeting used before."""
+    titles = [event[0] for event in week.events.values() if event[0] not in used]
     while True:
         kind, day = rng.choice(("book", "move", "cancel")), rng.choice(DAYS)
         if kind == "book":
@@ -199,8 +201,8 @@ def _solve(week: Week, request: dict[str, Any]) -> list[Call]:
 
 def _calls(requests: list[dict[str, Any]]) -> int:
     """Calls that the requests need, `done` included."""
-    looks_at_the_end = requests[-1]["kind"] == "cancel"
-    return sum(_NEEDS[request["kind"]] for request in requests) + looks_at_the_end + 1
+    last: bool = requests[-1]["kind"] == "cancel"  # whose answer has to be looked up
+    return sum(_NEEDS[request["kind"]] for request in requests) + last + 1
 
 
 def _booking(title: str, day: Day, start: int, minutes: int) -> dict[str, Any]:

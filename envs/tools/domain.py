@@ -45,6 +45,7 @@ class Domain(ToolEnv):
     max_turns = 16
     max_parallel: ClassVar[int | None] = MAX_CALLS
     free_tools: ClassVar[frozenset[str]] = frozenset({"done"})
+    _goal: Goal | None
 
     @abstractmethod
     def load(self, world: Any) -> None:
@@ -87,7 +88,7 @@ class Domain(ToolEnv):
 
     def start(self) -> str:
         """Open the world."""
-        self._goal: Goal | None = None
+        self._goal = None
         self.seen: set[str] = set()
         self.load(self.opening())
         return self.question()

@@ -83,7 +83,8 @@ def _adapter(
         hint = hints[parameter.name]
         fields[parameter.name] = hint if parameter.default is parameter.empty else NotRequired[hint]
     # No BaseModel: an argument may be called `copy` or `schema`, and a dictionary is faster.
-    arguments: Any = TypedDict(name, fields)  # type: ignore[operator]
+    make: Any = TypedDict  # type checkers know only fields that are written out
+    arguments = make(name, fields)
     arguments.__pydantic_config__ = ConfigDict(extra="forbid", allow_inf_nan=False)
     return TypeAdapter(arguments)
 

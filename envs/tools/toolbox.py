@@ -112,10 +112,7 @@ class ToolEnv(TextEnv):
         """Run the calls of an action, or judge its text where there are none."""
         parsed = parse_action(action)
         self.faults = []
-        if parsed.items:
-            reply = self._run_all(parsed.items)
-        else:
-            reply = self.answer(parsed.text)
+        reply = self._run_all(parsed.items) if parsed.items else self.answer(parsed.text)
         if self.fault_cost and (costly := [f for f in self.faults if f.kind in MALFORMED]):
             parts = dict(reply.parts) or {"task": reply.reward}
             parts[f"tools/{costly[0].kind}"] = -self.fault_cost

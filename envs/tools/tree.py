@@ -17,7 +17,7 @@ class Tree:
     def __init__(self, files: dict[str, str]) -> None:
         self.files = dict(files)
 
-    def list(self, folder: str) -> list[str]:
+    def below(self, folder: str) -> list[str]:
         """Paths of all files in and below a folder; "." is everything."""
         start = "" if folder in (".", "") else folder.rstrip("/") + "/"
         found = sorted(path for path in self.files if path.startswith(start))

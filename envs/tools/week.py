@@ -21,7 +21,7 @@ class Week:
     """Meetings by id; every change keeps them apart."""
 
     def __init__(self, events: dict[str, Any], booked: int) -> None:
-        self.events: dict[str, Event] = {id: tuple(e) for id, e in events.items()}  # type: ignore[misc]
+        self.events: dict[str, Event] = {id: tuple(e) for id, e in events.items()}
         self.booked = booked
         """Meetings ever booked, so that no id comes twice."""
 

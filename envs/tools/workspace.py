@@ -122,7 +122,7 @@ class Workspace(Domain):
     @tool
     def list_files(self, folder: str = ".") -> str:
         """The paths of all files in a folder and below."""
-        return "\n".join(self.tree.list(folder))
+        return "\n".join(self.tree.below(folder))
 
     @tool
     def read(self, path: str) -> str:
@@ -195,7 +195,7 @@ def _set(tree: Tree, request: dict[str, Any]) -> tuple[list[Call], str]:
 
 def _sum(tree: Tree, request: dict[str, Any]) -> tuple[list[Call], str]:
     folder = f"bills/{request['year']}"
-    paths = tree.list(folder)
+    paths = tree.below(folder)
     lines = [line for path in paths for line in tree.read(path).split("\n")]
     total = str(sum(int(line.split()[-1]) for line in lines))
     tree.write(f"{folder}/total.txt", total)

@@ -1,0 +1,124 @@
+"""The books of a shop in SQLite, in memory: the world of `Store-v0`."""
+
+from __future__ import annotations
+
+import sqlite3
+import weakref
+from typing import Any
+
+from .tool import ToolError
+
+TABLES = {
+    "products": "name TEXT PRIMARY KEY, category TEXT, price INT, stock INT, is_final_sale INT",
+    "orders": "id INTEGER PRIMARY KEY, customer TEXT, status TEXT, days INT",
+    "lines": "id INTEGER, product TEXT, quantity INT, is_opened INT, PRIMARY KEY (id, product)",
+    "refunds": "id INTEGER, product TEXT, amount INT, PRIMARY KEY (id, product)",
+    "refusals": "id INTEGER, reason TEXT, PRIMARY KEY (id, reason)",
+}
+"""Prices and amounts are euros; `days` are those since the delivery."""
+Rows = dict[str, list[list[Any]]]
+
+
+class Books:
+    """Products, orders and refunds. The tables allow what is possible, not only what is policy."""
+
+    def __init__(self) -> None:
+        # Environments may be stepped from one thread after another, never from two at once.
+        self._db = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
+        for name, columns in TABLES.items():
+            self._db.execute(f"CREATE TABLE {name} ({columns})")
+        weakref.finalize(self, self._db.close)
+
+    def fill(self, rows: Rows) -> None:
+        """Replace all rows."""
+        self._db.execute("BEGIN")
+        for name, values in rows.items():
+            self._db.execute(f"DELETE FROM {name}")
+            if values:
+                marks = ",".join("?" * len(values[0]))
+                self._db.executemany(f"INSERT INTO {name} VALUES ({marks})", values)
+        self._db.execute("COMMIT")
+
+    def rows(self) -> Rows:
+        """All rows, in the order of their keys."""
+        return {
+            name: [list(row) for row in self._db.execute(f"SELECT * FROM {name} ORDER BY 1, 2")]
+            for name in TABLES
+        }
+
+    def order(self, id: int) -> tuple[str, str, int]:
+        """Customer, status and days since the delivery."""
+        query = "SELECT customer, status, days FROM orders WHERE id = ?"
+        row: tuple[str, str, int] | None = self._db.execute(query, (id,)).fetchone()
+        if row is None:
+            raise ToolError(f"no order {id}")
+        return row
+
+    def lines(self, id: int) -> list[tuple[str, int, int]]:
+        """Products of an order: name, quantity, was it opened."""
+        query = "SELECT product, quantity, is_opened FROM lines WHERE id = ? ORDER BY product"
+        return self._db.execute(query, (id,)).fetchall()
+
+    def product(self, name: str) -> tuple[str, int, int, int]:
+        """Category, price, stock, is it final sale."""
+        query = "SELECT category, price, stock, is_final_sale FROM products WHERE name = ?"
+        row: tuple[str, int, int, int] | None = self._db.execute(query, (name,)).fetchone()
+        if row is None:
+            raise ToolError(f"no product {name[:40]!r}")
+        return row
+
+    def search(self, category: str) -> list[tuple[str, int, int]]:
+        """Products of a category: name, price, stock."""
+        query = "SELECT name, price, stock FROM products WHERE category = ? ORDER BY name"
+        return self._db.execute(query, (category,)).fetchall()
+
+    def orders_of(self, customer: str) -> list[tuple[int, str]]:
+        """Ids and states of the orders of a customer."""
+        query = "SELECT id, status FROM orders WHERE customer = ? ORDER BY id"
+        return self._db.execute(query, (customer,)).fetchall()
+
+    def refund(self, id: int, product: str, amount: int) -> None:
+        """Pay for a line of an order, once and never more than its price."""
+        self.order(id)
+        quantity = next((q for name, q, _ in self.lines(id) if name == product), None)
+        if quantity is None:
+            raise ToolError(f"order {id} holds no {product[:40]}")
+        paid = quantity * self.product(product)[1]
+        if amount > paid:
+            raise ToolError(f"only {paid} euros were paid")
+        try:
+            self._db.execute("INSERT INTO refunds VALUES (?, ?, ?)", (id, product, amount))
+        except sqlite3.IntegrityError:
+            raise ToolError("refunded already") from None
+
+    def refuse(self, id: int, reason: str) -> None:
+        """Note why something asked of an order was not done; twice is once."""
+        self.order(id)
+        self._db.execute("INSERT OR IGNORE INTO refusals VALUES (?, ?)", (id, reason))
+
+    def cancel(self, id: int) -> int:
+        """Cancel an order that is not on its way; returns the euros that go back."""
+        status = self.order(id)[1]
+        if status != "processing":
+            raise ToolError(f"order {id} is {status}")
+        paid = 0
+        for product, quantity, _ in self.lines(id):
+            paid += quantity * self.product(product)[1]
+            self._add_stock(product, quantity)
+        self._db.execute("UPDATE orders SET status = 'cancelled' WHERE id = ?", (id,))
+        return paid
+
+    def place(self, customer: str, product: str, quantity: int) -> int:
+        """Order a product; returns the id of the order."""
+        stock = self.product(product)[2]
+        if quantity > stock:
+            raise ToolError(f"only {stock} in stock")
+        id: int = self._db.execute("SELECT max(id) + 1 FROM orders").fetchone()[0]
+        self._db.execute("INSERT INTO orders VALUES (?, ?, 'processing', 0)", (id, customer))
+        self._db.execute("INSERT INTO lines VALUES (?, ?, ?, 0)", (id, product, quantity))
+        self._add_stock(product, -quantity)
+        return id
+
+    def _add_stock(self, product: str, change: int) -> None:
+        query = "UPDATE products SET stock = stock + ? WHERE name = ?"
+        self._db.execute(query, (change, product))
