@@ -61,5 +61,5 @@ $(VENV)/.train: $(VENV)/.base pyproject.toml
 	touch $@
 
 $(VENV)/.dev: $(VENV)/.train
-	$(PIP) install --constraint constraints.txt --editable '.[train,dev]'
+	$(PIP) install --constraint constraints.txt --editable '.[train,mcp,dev]'
 	touch $@

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from turnhalle.envs.registry import registered as registered
     from turnhalle.envs.tasks import Task as Task
     from turnhalle.envs.tools.formats import render_call as render_call
+    from turnhalle.envs.tools.mcp import McpEnv as McpEnv
     from turnhalle.envs.tools.tool import ToolError as ToolError
     from turnhalle.envs.tools.tool import tool as tool
     from turnhalle.envs.tools.toolbox import ToolEnv as ToolEnv
@@ -33,6 +34,7 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "End": "envs.core",
+    "McpEnv": "envs.tools.mcp",
     "Message": "envs.core",
     "Reply": "envs.core",
     "Task": "envs.tasks",

@@ -11,15 +11,16 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NotRequired, TypeVar, get_type_hints
 
-from pydantic import ConfigDict, TypeAdapter
+from pydantic import ConfigDict, TypeAdapter, ValidationError
 from typing_extensions import TypedDict
 
 from ..core import ToolSpec
 from ..errors import ConfigError, TurnhalleError
+from .faults import Fault, bad_arguments
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-Validate = Callable[[dict[str, Any]], dict[str, Any]]
+Check = Callable[[dict[str, Any]], "dict[str, Any] | Fault"]
 
 
 class ToolError(TurnhalleError, ValueError):
@@ -42,8 +43,8 @@ class Tool:
     function: Callable[..., Any]
     """Takes the arguments by name; a method takes its environment first."""
     is_method: bool
-    validate: Validate
-    """Returns the arguments as the function takes them; raises `ValidationError`."""
+    check: Check
+    """Returns the arguments as the function takes them, or what is wrong with them."""
 
     @classmethod
     def of(cls, function: Callable[..., Any], *, is_method: bool = False) -> Tool:
@@ -58,7 +59,20 @@ class Tool:
         schema = _schema(adapter, parameters)
         description = inspect.cleandoc(function.__doc__ or "").split("\n")[0]
         spec = ToolSpec(name=name, description=description, parameters=schema)
-        return cls(spec, function, is_method, adapter.validator.validate_python)
+        return cls(spec, function, is_method, _check(spec, adapter.validator.validate_python))
+
+
+def _check(spec: ToolSpec, validate: Callable[[Any], Any]) -> Check:
+    names = tuple(spec.parameters["properties"])
+
+    def check(arguments: dict[str, Any]) -> dict[str, Any] | Fault:
+        try:
+            checked: dict[str, Any] = validate(arguments)
+        except ValidationError as error:
+            return bad_arguments(spec.name, error, names)
+        return checked
+
+    return check
 
 
 def _parameters(name: str, function: Callable[..., Any]) -> list[inspect.Parameter]:

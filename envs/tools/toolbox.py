@@ -10,13 +10,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, ClassVar, final
 
-from pydantic import ValidationError
-
 from ..core import End, Message, Reply, ToolCall, ToolSpec
 from ..env import TextEnv
-from ..errors import ConfigError
+from ..errors import ConfigError, EnvError
 from .canonical import parse_action
-from .faults import MALFORMED, Fault, FaultKind, bad_arguments, failed, unknown_tool
+from .faults import MALFORMED, Fault, FaultKind, failed, unknown_tool
 from .tool import Tool, ToolError
 
 
@@ -150,11 +148,9 @@ class ToolEnv(TextEnv):
         found = toolbox.get(name)
         if found is None:
             return self._tell(unknown_tool(name, toolbox), name)
-        try:
-            arguments = found.validate(call.arguments)
-        except ValidationError as error:
-            names = found.spec.parameters.get("properties", {})
-            return self._tell(bad_arguments(name, error, names), name)
+        arguments = found.check(call.arguments)
+        if isinstance(arguments, Fault):
+            return self._tell(arguments, name)
         self.happened(name, arguments)
         try:
             if found.is_method:
@@ -164,6 +160,8 @@ class ToolEnv(TextEnv):
             return result if isinstance(result, End) else _message(name, str(result))
         except ToolError as error:
             return self._tell(failed(name, FaultKind.REFUSED, error), name)
+        except EnvError:  # a world that broke, not a call that failed
+            raise
         except Exception as error:  # a tool that fails is something the policy must deal with
             return self._tell(failed(name, FaultKind.CRASHED, error), name)
 
