@@ -72,10 +72,10 @@ def read_call(body: str) -> ToolCall | Fault:
         return Fault(FaultKind.BAD_JSON, "the tool call is no JSON: nested too deeply")
     except ValueError as error:
         return Fault(FaultKind.BAD_JSON, f"the tool call is no JSON: {_where(error)}")
-    return as_call(data)
+    return _as_call(data, body)
 
 
-def as_call(data: Any) -> ToolCall | Fault:
+def _as_call(data: Any, body: str) -> ToolCall | Fault:
     """The call that parsed JSON says, or what is wrong with it."""
     try:
         call = ToolCall.model_validate(data)
@@ -83,6 +83,9 @@ def as_call(data: Any) -> ToolCall | Fault:
         return Fault(FaultKind.BAD_SHAPE, 'a tool call is {"name": "...", "arguments": {...}}')
     if call.arguments and _is_deep(call.arguments):
         return Fault(FaultKind.BAD_JSON, "the tool call is no JSON we read: nested too deeply")
+    if not _is_encodable(call, body):
+        text = "the tool call holds half of a surrogate pair, which is no text"
+        return Fault(FaultKind.BAD_JSON, text)
     return call
 
 
@@ -127,7 +130,7 @@ def _read_past_tags(action: str, start: int) -> tuple[ToolCall, int] | None:
     closing = action.find(CLOSE, end)
     if action[end : len(action) if closing < 0 else closing].strip():
         return None
-    call = as_call(data)
+    call = _as_call(data, body)
     return (call, len(action) if closing < 0 else closing) if isinstance(call, ToolCall) else None
 
 
@@ -135,6 +138,17 @@ def _where(error: ValueError) -> str:
     if isinstance(error, json.JSONDecodeError):
         return f"{error.msg} at character {error.pos}"
     return "a number has too many digits"
+
+
+def _is_encodable(call: ToolCall, body: str) -> bool:
+    """Can the call be written down? A lone surrogate would break whoever reads an echo of it."""
+    if body.isascii() and "\\u" not in body:
+        return True
+    try:
+        (call.name + json.dumps(call.arguments, ensure_ascii=False)).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _is_deep(value: Any) -> bool:

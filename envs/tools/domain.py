@@ -13,7 +13,7 @@ from typing import Annotated, Any, ClassVar
 
 from pydantic import Field
 
-from ..core import End, Reply, parse_int
+from ..core import End, Reply
 from .canonical import render_call
 from .faults import FaultKind
 from .tool import tool
@@ -107,8 +107,8 @@ class Domain(ToolEnv):
     def is_right(self, answer: str) -> bool:
         """Is it the answer: the same integer, or the same text but for case and outer space?"""
         right = self.goal.answer
-        if isinstance(right, int):
-            return parse_int(answer) == right
+        if isinstance(right, int):  # one text a number: no -0, no 007
+            return answer.strip().removeprefix("+") == str(right)
         return answer.strip().casefold() == right.casefold()
 
     def answer(self, text: str) -> Reply:

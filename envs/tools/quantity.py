@@ -34,7 +34,7 @@ UNITS: dict[str, tuple[Fraction, Dimension]] = {
 """Factor to the base units, and dimension; all of them exact by definition."""
 _MAX_TEXT, _MAX_BITS, _MAX_POWER, _MAX_PLACES = 120, 128, 6, 40
 _QUANTITY = re.compile(r"([+-]?\d{1,80}(?:\.\d{1,80}|/\d{1,80})?)\s*(.*)", re.ASCII)
-_FACTOR = re.compile(r"([A-Za-z]+)([1-6]?)", re.ASCII)
+_FACTOR = re.compile(r"([A-Za-z]+)([2-6]?)", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)

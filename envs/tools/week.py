@@ -11,7 +11,7 @@ Day = Literal["mon", "tue", "wed", "thu", "fri"]
 DAYS: tuple[Day, ...] = ("mon", "tue", "wed", "thu", "fri")
 OPENS, CLOSES, GRID = 9 * 60, 17 * 60, 30
 """Minutes after midnight, and the minutes that starts and lengths are multiples of."""
-_CLOCK = re.compile(r"(\d\d):(\d\d)", re.ASCII)
+_CLOCK = re.compile(r"([01]\d|2[0-3]):([0-5]\d)", re.ASCII)
 
 Event = tuple[str, Day, int, int]
 """Title, day, start and end in minutes after midnight."""
@@ -110,7 +110,7 @@ def parse_clock(text: str) -> int:
     """
     match = _CLOCK.fullmatch(text.strip())
     minutes = int(match[1]) * 60 + int(match[2]) if match else -1
-    if match is None or int(match[2]) >= 60 or minutes % GRID:
+    if match is None or minutes % GRID:
         raise ToolError(f"a time is HH:00 or HH:30, such as 09:30, got {text[:20]!r}")
     return minutes
 
