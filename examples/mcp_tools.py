@@ -55,6 +55,5 @@ if __name__ == "__main__":
     env = Counters()
     print(env.reset(seed=0)[0])
     while not env.is_over:
-        action = env.oracle()
-        print(">", action, "\n" + env.step(action)[0])
+        print(env.step(env.oracle())[0])
     env.close()
