@@ -16,6 +16,23 @@ TABLES = {
     "refusals": "id INTEGER, reason TEXT, PRIMARY KEY (id, reason)",
 }
 """Prices and amounts are euros; `days` are those since the delivery."""
+_OUTCOME = (
+    "SELECT (SELECT group_concat(stock) FROM (SELECT stock FROM products ORDER BY name)), "
+    "(SELECT group_concat(status) FROM (SELECT status FROM orders WHERE id <= ? ORDER BY id)), "
+    "(SELECT max(id) FROM orders)"
+)
+_ORDER = (
+    "SELECT customer, status, days, product, quantity, is_opened "
+    "FROM orders JOIN lines USING (id) WHERE id = ? ORDER BY product"
+)
+_PAID = (
+    "SELECT quantity * price FROM lines JOIN products ON product = name "
+    "WHERE id = ? AND product = ?"
+)
+_PAID_IN_ALL = (
+    "SELECT sum(quantity * price) FROM lines JOIN products ON product = name WHERE id = ?"
+)
+_RESTOCK = "UPDATE products SET stock = stock + quantity FROM lines WHERE product = name AND id = ?"
 Rows = dict[str, list[list[Any]]]
 
 
@@ -26,7 +43,9 @@ class Books:
         # Environments may be stepped from one thread after another, never from two at once.
         self._db = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
         for name, columns in TABLES.items():
-            self._db.execute(f"CREATE TABLE {name} ({columns})")
+            # Without rowid a table is its own index; orders need one to count on.
+            rest = "" if name == "orders" else "WITHOUT ROWID"
+            self._db.execute(f"CREATE TABLE {name} ({columns}) {rest}")
         weakref.finalize(self, self._db.close)
 
     def fill(self, rows: Rows) -> None:
@@ -46,18 +65,27 @@ class Books:
             for name in TABLES
         }
 
-    def order(self, id: int) -> tuple[str, str, int]:
-        """Customer, status and days since the delivery."""
-        query = "SELECT customer, status, days FROM orders WHERE id = ?"
-        row: tuple[str, str, int] | None = self._db.execute(query, (id,)).fetchone()
-        if row is None:
-            raise ToolError(f"no order {id}")
-        return row
+    def outcome(self, last_order: int) -> dict[str, Any]:
+        """What is judged: stock, refunds, refusals, old orders, and purchases whatever their id."""
+        ask = self._db.execute
+        stock, status, newest = ask(_OUTCOME, (last_order,)).fetchone()
+        bought = []
+        for id in range(last_order + 1, newest + 1):
+            bought += [(row[0], row[3], row[4]) for row in self.order(id) if row[1] == "processing"]
+        return {
+            "stock": stock,
+            "status": status,
+            "refunds": ask("SELECT * FROM refunds ORDER BY 1, 2").fetchall(),
+            "refusals": ask("SELECT * FROM refusals ORDER BY 1, 2").fetchall(),
+            "bought": sorted(bought),
+        }
 
-    def lines(self, id: int) -> list[tuple[str, int, int]]:
-        """Products of an order: name, quantity, was it opened."""
-        query = "SELECT product, quantity, is_opened FROM lines WHERE id = ? ORDER BY product"
-        return self._db.execute(query, (id,)).fetchall()
+    def order(self, id: int) -> list[tuple[str, str, int, str, int, int]]:
+        """A row a product: customer, status, days, then name, quantity, was it opened."""
+        rows = self._db.execute(_ORDER, (id,)).fetchall()
+        if not rows:
+            raise ToolError(f"no order {id}")
+        return rows
 
     def product(self, name: str) -> tuple[str, int, int, int]:
         """Category, price, stock, is it final sale."""
@@ -79,13 +107,12 @@ class Books:
 
     def refund(self, id: int, product: str, amount: int) -> None:
         """Pay for a line of an order, once and never more than its price."""
-        self.order(id)
-        quantity = next((q for name, q, _ in self.lines(id) if name == product), None)
-        if quantity is None:
+        row = self._db.execute(_PAID, (id, product)).fetchone()
+        if row is None:
+            self.order(id)
             raise ToolError(f"order {id} holds no {product[:40]}")
-        paid = quantity * self.product(product)[1]
-        if amount > paid:
-            raise ToolError(f"only {paid} euros were paid")
+        if amount > row[0]:
+            raise ToolError(f"only {row[0]} euros were paid")
         try:
             self._db.execute("INSERT INTO refunds VALUES (?, ?, ?)", (id, product, amount))
         except sqlite3.IntegrityError:
@@ -98,14 +125,12 @@ class Books:
 
     def cancel(self, id: int) -> int:
         """Cancel an order that is not on its way; returns the euros that go back."""
-        status = self.order(id)[1]
+        status = self.order(id)[0][1]
         if status != "processing":
             raise ToolError(f"order {id} is {status}")
-        paid = 0
-        for product, quantity, _ in self.lines(id):
-            paid += quantity * self.product(product)[1]
-            self._add_stock(product, quantity)
         self._db.execute("UPDATE orders SET status = 'cancelled' WHERE id = ?", (id,))
+        self._db.execute(_RESTOCK, (id,))
+        paid: int = self._db.execute(_PAID_IN_ALL, (id,)).fetchone()[0]
         return paid
 
     def place(self, customer: str, product: str, quantity: int) -> int:
@@ -113,12 +138,9 @@ class Books:
         stock = self.product(product)[2]
         if quantity > stock:
             raise ToolError(f"only {stock} in stock")
-        id: int = self._db.execute("SELECT max(id) + 1 FROM orders").fetchone()[0]
-        self._db.execute("INSERT INTO orders VALUES (?, ?, 'processing', 0)", (id, customer))
+        insert = "INSERT INTO orders (customer, status, days) VALUES (?, 'processing', 0)"
+        id = self._db.execute(insert, (customer,)).lastrowid or 0
         self._db.execute("INSERT INTO lines VALUES (?, ?, ?, 0)", (id, product, quantity))
-        self._add_stock(product, -quantity)
+        update = "UPDATE products SET stock = stock - ? WHERE name = ?"
+        self._db.execute(update, (quantity, product))
         return id
-
-    def _add_stock(self, product: str, change: int) -> None:
-        query = "UPDATE products SET stock = stock + ? WHERE name = ?"
-        self._db.execute(query, (change, product))

@@ -80,15 +80,20 @@ class Calendar(Domain):
 
     def find_goal(self) -> Goal:
         """Do the requests in order, in a week of its own."""
-        opening = self.opening()
-        week, plan = Week(opening["events"], opening["booked"]), []
+        week, last = Week(**self.opening()), self.instance["requests"][-1]
         for request in self.instance["requests"]:
-            plan += _solve(week, request)
-        last = self.instance["requests"][-1]
+            _solve(week, request)
         if last["kind"] == "cancel":
-            plan.append(("list_meetings", {"day": last["day"]}))
-            return Goal(week.plain(), len(week.on(last["day"])), plan)
-        return Goal(week.plain(), clock(week.events[week.find(last["title"])][2]), plan)
+            return Goal(week.plain(), len(week.on(last["day"])))
+        return Goal(week.plain(), clock(week.events[week.find(last["title"])][2]))
+
+    def find_plan(self) -> list[Call]:
+        """Look before each deed; after a cancellation, count what is left."""
+        week, requests = Week(**self.opening()), self.instance["requests"]
+        plan = [call for request in requests for call in _solve(week, request)]
+        if requests[-1]["kind"] == "cancel":
+            plan.append(("list_meetings", {"day": requests[-1]["day"]}))
+        return plan
 
     def repair(self, goal: Goal) -> Call | None:
         """Cancel what should not be, move what is elsewhere, book what is missing."""

@@ -66,6 +66,11 @@ def parse_action(action: str) -> ParsedAction:
 
 def read_call(body: str) -> ToolCall | Fault:
     """The call that a JSON object says, or what is wrong with it."""
+    if body.count("{") + body.count("[") <= MAX_DEPTH:
+        try:  # reads and checks in one go, and knows no lone surrogates
+            return ToolCall.model_validate_json(body)
+        except ValidationError:
+            pass  # what is wrong is found out below, in words
     try:
         data = json.loads(body)
     except RecursionError:

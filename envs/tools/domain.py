@@ -29,13 +29,11 @@ MAX_CALLS = 8
 
 @dataclass(frozen=True, slots=True)
 class Goal:
-    """Where a task should end, and one way there."""
+    """Where a task should end."""
 
     outcome: Any
     """What `outcome()` must return in the end."""
     answer: str | int
-    plan: list[Call]
-    """Look-ups and deeds of an expert, in order, without `done`."""
 
 
 class Domain(ToolEnv):
@@ -46,6 +44,7 @@ class Domain(ToolEnv):
     max_parallel: ClassVar[int | None] = MAX_CALLS
     free_tools: ClassVar[frozenset[str]] = frozenset({"done"})
     _goal: Goal | None
+    _plan: list[Call] | None
 
     @abstractmethod
     def load(self, world: Any) -> None:
@@ -62,6 +61,10 @@ class Domain(ToolEnv):
     @abstractmethod
     def find_goal(self) -> Goal:
         """Work out from the instance where the task should end; called once an episode."""
+
+    @abstractmethod
+    def find_plan(self) -> list[Call]:
+        """One way to the goal: an expert's look-ups and deeds, in order, without `done`."""
 
     @abstractmethod
     def question(self) -> str:
@@ -86,9 +89,16 @@ class Domain(ToolEnv):
             self._goal = self.find_goal()
         return self._goal
 
+    @property
+    def plan(self) -> list[Call]:
+        """One way to the goal of this episode."""
+        if self._plan is None:
+            self._plan = self.find_plan()
+        return self._plan
+
     def start(self) -> str:
         """Open the world."""
-        self._goal = None
+        self._goal = self._plan = None
         self.seen: set[str] = set()
         self.load(self.opening())
         return self.question()
@@ -117,7 +127,7 @@ class Domain(ToolEnv):
 
     def oracle(self) -> str:
         """The plan's next call; then repairs, where something went astray; then the answer."""
-        for name, arguments in self.goal.plan:
+        for name, arguments in self.plan:
             if f"{name} {arguments}" not in self.seen:
                 return render_call(name, **arguments)
         mend = None if self.outcome() == self.goal.outcome else self.repair(self.goal)

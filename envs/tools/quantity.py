@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import lru_cache
 
 from .tool import ToolError
 
@@ -33,7 +34,8 @@ UNITS: dict[str, tuple[Fraction, Dimension]] = {
 }
 """Factor to the base units, and dimension; all of them exact by definition."""
 _MAX_TEXT, _MAX_BITS, _MAX_POWER, _MAX_PLACES = 120, 128, 6, 40
-_QUANTITY = re.compile(r"([+-]?\d{1,80}(?:\.\d{1,80}|/\d{1,80})?)\s*(.*)", re.ASCII)
+_ONE = Fraction(1)
+_QUANTITY = re.compile(r"([+-]?\d{1,80})(?:\.(\d{1,80})|/(\d{1,80}))?\s*(.*)", re.ASCII)
 _FACTOR = re.compile(r"([A-Za-z]+)([2-6]?)", re.ASCII)
 
 
@@ -73,14 +75,17 @@ def parse_quantity(text: str) -> Quantity:
     match = _QUANTITY.fullmatch(text.strip()) if len(text) <= _MAX_TEXT else None
     if match is None:
         raise ToolError(f"a quantity reads like 12.5 km or 50/3 m/s, got {text[:40]!r}")
-    try:
-        number = Fraction(match[1])
-    except ZeroDivisionError:
-        raise ToolError("division by zero") from None
-    factor, dimension = parse_unit(match[2]) if match[2] else (Fraction(1), NUMBER)
-    return _capped(number * factor, dimension)
+    digits, places, below, unit = match.groups()
+    if below is not None and not int(below):
+        raise ToolError("division by zero")
+    above = int(digits + places) if places else int(digits)
+    factor, dimension = parse_unit(unit) if unit else (_ONE, NUMBER)
+    divisor = int(below) if below else 10 ** len(places) if places else 1
+    value = Fraction(above * factor.numerator, divisor * factor.denominator)
+    return _capped(value, dimension)
 
 
+@lru_cache(maxsize=4096)
 def parse_unit(text: str) -> tuple[Fraction, Dimension]:
     """Read a unit: `km`, `m2`, `km/h`, `kg*m`; its factor and dimension.
 
@@ -135,17 +140,24 @@ def write_number(value: Fraction) -> str:
 
 def base_unit(quantity: Quantity) -> str:
     """The unit of the quantity in base units, such as m/s; nothing for a number."""
-    pairs = list(zip(BASES, quantity.dimension, strict=True))
+    return _base_unit(quantity.dimension)
+
+
+@lru_cache(maxsize=4096)
+def _base_unit(dimension: Dimension) -> str:
+    pairs = list(zip(BASES, dimension, strict=True))
     above = "*".join(f"{u}{p if p > 1 else ''}" for u, p in pairs if p > 0)
     below = "".join(f"/{u}{-p if p < -1 else ''}" for u, p in pairs if p < 0)
     return (above or "1") + below if below else above
 
 
 def _add(left: Dimension, right: Dimension, times: int) -> Dimension:
-    a, b, c, d = (x + times * y for x, y in zip(left, right, strict=True))
-    if max(abs(a), abs(b), abs(c), abs(d)) > _MAX_POWER:
+    m, s, kg, eur = left
+    m, s, kg = m + times * right[0], s + times * right[1], kg + times * right[2]
+    eur += times * right[3]
+    if max(m, s, kg, eur) > _MAX_POWER or min(m, s, kg, eur) < -_MAX_POWER:
         raise ToolError(f"powers of units go up to {_MAX_POWER}")
-    return (a, b, c, d)
+    return (m, s, kg, eur)
 
 
 def _capped(value: Fraction, dimension: Dimension) -> Quantity:

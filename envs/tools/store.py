@@ -51,8 +51,8 @@ class Store(Domain):
         return f"{self.instance['customer']} writes: {' '.join(lines)}"
 
     def opening(self) -> Rows:
-        """The rows of the instance; nothing is refunded yet."""
-        return opened(self.instance["rows"])
+        """The rows of the instance; nothing is refunded or refused yet."""
+        return {**self.instance["rows"], "refunds": [], "refusals": []}
 
     def load(self, world: Rows) -> None:
         """Fill the books; they are opened once."""
@@ -66,18 +66,20 @@ class Store(Domain):
 
     def outcome(self) -> dict[str, Any]:
         """What is judged; a purchase that was cancelled again leaves no trace."""
-        return outcome_of(self.books.rows(), self._last_order())
+        return self.books.outcome(self._last_order())
 
     def find_goal(self) -> Goal:
-        """Serve the requests in order, on books of Python lists."""
-        rows = self.opening()
-        plan: list[Call] = []
-        balance = 0
-        for request in self.instance["requests"]:
-            calls, euros = reply_to(rows, self.instance["customer"], request)
-            plan += calls
-            balance += euros
-        return Goal(outcome_of(rows, self._last_order()), balance, plan)
+        """Where serving the requests by the policy leads; the drawing found out."""
+        goal = self.instance["goal"]
+        lists = {name: list(map(tuple, goal[name])) for name in ("refunds", "refusals", "bought")}
+        outcome = {"stock": goal["stock"], "status": goal["status"], **lists}
+        return Goal(outcome, goal["balance"])
+
+    def find_plan(self) -> list[Call]:
+        """Look before each deed."""
+        rows, customer = opened(self.instance["rows"]), self.instance["customer"]
+        requests = self.instance["requests"]
+        return [call for r in requests for call in reply_to(rows, customer, r)[0]]
 
     def repair(self, goal: Goal) -> Call | None:
         """Take wrong purchases back, then do what is missing; refunds stay as they are."""
@@ -99,9 +101,10 @@ class Store(Domain):
         for id, reason in goal.outcome["refusals"]:
             if (id, reason) not in now["refusals"]:
                 return "refuse", {"order": id, "reason": reason}
-        for id, status in goal.outcome["status"].items():
-            if status == "cancelled" and now["status"][id] == "processing":
-                return "cancel_order", {"order": id}
+        status = {row[0]: row[2] for row in rows["orders"]}
+        for name, arguments in self.plan:
+            if name == "cancel_order" and status[arguments["order"]] == "processing":
+                return name, arguments
         return None
 
     def blunders(self, rng: random.Random) -> list[Call]:
@@ -127,10 +130,10 @@ class Store(Domain):
     @tool
     def get_order(self, order: OrderId) -> str:
         """Whose an order is, how far it is, and what is in it."""
-        customer, status, days = self.books.order(order)
+        rows = self.books.order(order)
+        customer, status, days = rows[0][:3]
         when = f" {days} days ago" if status == "delivered" else ""
-        lines = self.books.lines(order)
-        goods = [f"{q} {name}{' (opened)' if opened else ''}" for name, q, opened in lines]
+        goods = [f"{row[4]} {row[3]}{' (opened)' if row[5] else ''}" for row in rows]
         return f"order {order} of {customer}, {status}{when}: {', '.join(goods)}"
 
     @tool
@@ -176,17 +179,5 @@ class Store(Domain):
         return [row[0] for row in self.instance["rows"]["orders"]]
 
     def _last_order(self) -> int:
-        return max(self._orders())
-
-
-def outcome_of(rows: Rows, last_order: int) -> dict[str, Any]:
-    """What is judged of the books: stock, refunds, old orders, and purchases whatever their id."""
-    open_orders = {row[0]: row[1] for row in rows["orders"] if row[2] == "processing"}
-    bought = [row for row in rows["lines"] if row[0] > last_order and row[0] in open_orders]
-    return {
-        "stock": {row[0]: row[3] for row in rows["products"]},
-        "refunds": sorted(tuple(row) for row in rows["refunds"]),
-        "refusals": sorted(tuple(row) for row in rows["refusals"]),
-        "status": {row[0]: row[2] for row in rows["orders"] if row[0] <= last_order},
-        "bought": sorted((open_orders[row[0]], row[1], row[2]) for row in bought),
-    }
+        last: int = self.instance["rows"]["orders"][-1][0]
+        return last

@@ -32,14 +32,16 @@ def draw_store(rng: random.Random, difficulty: int) -> Instance:
     while True:
         rows = _draw_rows(rng, difficulty)
         customer = rng.choice(rows["orders"])[1]
-        after, requests, plan = opened(rows), [], []
+        after, requests, plan, balance = opened(rows), [], [], 0
         for _ in range(min(difficulty, 3)):
             requests.append(_draw_request(rng, after, len(rows["orders"]), customer))
-            plan += reply_to(after, customer, requests[-1])[0]
-        calls = 1 + len({str(call) for call in plan})
+            calls, euros = reply_to(after, customer, requests[-1])
+            plan, balance = plan + calls, balance + euros
+        needed = 1 + len({str(call) for call in plan})
         wants = {(r["kind"], r.get("id"), r.get("product"), r.get("category")) for r in requests}
-        if few <= calls <= most and len(wants) == len(requests):
-            return {"rows": rows, "customer": customer, "requests": requests}
+        if few <= needed <= most and len(wants) == len(requests):
+            goal = {**_outcome(after, len(rows["orders"])), "balance": balance}
+            return {"rows": rows, "customer": customer, "requests": requests, "goal": goal}
 
 
 def opened(rows: Rows) -> Rows:
@@ -86,6 +88,18 @@ def _draw_request(rng: random.Random, rows: Rows, orders: int, customer: str) ->
     if kind == "cancel":
         return {"kind": kind, "id": id}
     return {"kind": kind, "id": id, "product": rng.choice(_goods(rows, id))[1]}
+
+
+def _outcome(rows: Rows, orders: int) -> dict[str, Any]:
+    """What `Books.outcome` must say in the end; the first so many orders are old ones."""
+    old, new = rows["orders"][:orders], {row[0]: row[1] for row in rows["orders"][orders:]}
+    return {
+        "stock": ",".join([str(row[3]) for row in rows["products"]]),
+        "status": ",".join([row[2] for row in old]),
+        "refunds": sorted(rows["refunds"]),
+        "refusals": sorted(rows["refusals"]),
+        "bought": sorted([[new[row[0]], row[1], row[2]] for row in rows["lines"] if row[0] in new]),
+    }
 
 
 def reply_to(rows: Rows, customer: str, request: Request) -> tuple[list[Call], int]:

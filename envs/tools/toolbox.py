@@ -182,4 +182,5 @@ def _message(name: str | None, content: str) -> Message:
 def _after(results: list[Message], end: End, name: str) -> End:
     """An end that also tells what the calls before it gave."""
     messages = (*results, _message(name, end.text))
-    return replace(end, text="\n".join([m.content for m in messages]), messages=messages)
+    text = "\n".join([m.content for m in messages])
+    return End(text, end.reward, end.parts, messages, success=end.success)

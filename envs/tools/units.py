@@ -108,7 +108,8 @@ class Units(Domain):
             text = write_in(result, unit)
             is_told = any(text == fact for fact in facts.values())
             if result.value > 0 and len(text) < 14 and "/" not in text.split()[0] and not is_told:
-                return {"facts": facts, "formula": number, "names": names, "unit": unit}
+                question = {"formula": number, "names": names, "unit": unit}
+                return {"facts": facts, **question, "result": text}
 
     @property
     def formula(self) -> Formula:
@@ -135,6 +136,11 @@ class Units(Domain):
         return {name: write_base(quantity) for name, quantity in self.notes.items()}
 
     def find_goal(self) -> Goal:
+        """The result, noted and answered."""
+        answer: str = self.instance["result"]
+        return Goal({"result": write_base(parse_quantity(answer))}, answer)
+
+    def find_plan(self) -> list[Call]:
         """Look the facts up, combine them in turn, convert and note the result."""
         names, unit = self.instance["names"], self.instance["unit"]
         facts = [self.instance["facts"][name] for name in names]
@@ -148,9 +154,8 @@ class Units(Domain):
             shown = write_base(result)
         if shown.split(" ", 1)[1] != unit:
             plan.append(("convert", {"quantity": shown, "unit": unit}))
-        answer = write_in(results[-1], unit)
-        plan.append(("note", {"name": "result", "quantity": answer}))
-        return Goal({"result": write_base(results[-1])}, answer, plan)
+        plan.append(("note", {"name": "result", "quantity": self.instance["result"]}))
+        return plan
 
     def is_right(self, answer: str) -> bool:
         """The same quantity; a number alone is meant in the unit that was asked for."""

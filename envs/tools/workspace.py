@@ -83,11 +83,15 @@ class Workspace(Domain):
 
     def find_goal(self) -> Goal:
         """Do the requests in order, in a tree of its own."""
-        tree, plan, answer = Tree(self.instance["files"]), [], ""
+        tree, answer = Tree(self.instance["files"]), ""
         for request in self.instance["requests"]:
-            calls, answer = _SOLVERS[request["kind"]](tree, request)
-            plan += calls
-        return Goal(tree.files, int(answer) if answer.isdigit() else answer, plan)
+            answer = _SOLVERS[request["kind"]](tree, request)[1]
+        return Goal(tree.files, int(answer) if answer.isdigit() else answer)
+
+    def find_plan(self) -> list[Call]:
+        """Look before each deed."""
+        tree, requests = Tree(self.instance["files"]), self.instance["requests"]
+        return [call for r in requests for call in _SOLVERS[r["kind"]](tree, r)[0]]
 
     def repair(self, goal: Goal) -> Call | None:
         """Move back what was moved, delete what is too much, write what is wrong or missing."""

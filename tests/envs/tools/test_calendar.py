@@ -102,9 +102,9 @@ def test_another_way_to_the_same_week_is_right() -> None:
     assert isinstance(env, Calendar)
     for task in range(100):
         env.reset(options={"task": task})
-        if env.goal.plan[-1][0] == "move":
+        if env.plan[-1][0] == "move":
             break
-    _, move = env.goal.plan[-1]
+    _, move = env.plan[-1]
     title, _, start, end = env.week.events[move["id"]]
     again = {"title": title, "minutes": end - start, "day": move["day"], "start": move["start"]}
     env.step(render_call("cancel", id=move["id"]) + render_call("book", **again))

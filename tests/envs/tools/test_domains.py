@@ -69,7 +69,7 @@ def test_the_deeds_with_another_answer_fail(id: str) -> None:
     for task in range(30):
         env = made(id)
         env.reset(options={"task": task})
-        for name, arguments in env.goal.plan:
+        for name, arguments in env.plan:
             env.step(render_call(name, **arguments))
         right = str(env.goal.answer)
         for answer in ("", "done", right + "1", "1" + right, "-" + right, f"{right} or 3"):
@@ -83,7 +83,7 @@ def test_the_deeds_with_another_answer_fail(id: str) -> None:
 def test_all_calls_may_come_in_one_turn(id: str) -> None:
     env = made(id, difficulty=3)
     env.reset(options={"task": 3})
-    calls = [*env.goal.plan, ("done", {"answer": str(env.goal.answer)})]
+    calls = [*env.plan, ("done", {"answer": str(env.goal.answer)})]
     *_, terminated, _, info = env.step("".join(render_call(n, **a) for n, a in calls))
     assert terminated
     assert info["success"]
@@ -190,4 +190,4 @@ def test_a_budget_leaves_the_answer_free(id: str) -> None:
 def made_plan(id: str) -> list[Any]:
     env = made(id)
     env.reset(options={"task": 2})
-    return env.goal.plan
+    return env.plan

@@ -132,7 +132,7 @@ def test_every_kind_of_request_and_refusal_is_drawn() -> None:
     for task in range(100):
         env.reset(options={"task": task})
         kinds |= {request["kind"] for request in env.instance["requests"]}
-        reasons |= {a["reason"] for name, a in env.goal.plan if name == "refuse"}
+        reasons |= {a["reason"] for name, a in env.plan if name == "refuse"}
     assert kinds == {"return", "cancel", "buy"}
     assert reasons == {"not-theirs", "not-delivered", "too-late", "final-sale", "not-processing"}
 
@@ -142,7 +142,7 @@ def test_too_much_money_fails() -> None:
     assert isinstance(env, Store)
     for task in range(100):
         env.reset(options={"task": task})
-        name, arguments = env.goal.plan[-1]
+        name, arguments = env.plan[-1]
         if name == "refund" and arguments["amount"] > 5:
             break
     env.step(render_call("refund", **{**arguments, "amount": arguments["amount"] - 5}))

@@ -84,7 +84,7 @@ def test_an_answer_may_leave_out_its_unit_or_use_an_equal_one() -> None:
     env = th.make("units")
     assert isinstance(env, Units)
     env.reset(seed=0)
-    for name, arguments in env.goal.plan:
+    for name, arguments in env.plan:
         env.step(render_call(name, **arguments))
     number, unit = str(env.goal.answer).split()
     base = write_base(parse_quantity(str(env.goal.answer)))

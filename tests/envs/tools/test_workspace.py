@@ -64,9 +64,9 @@ def test_space_at_the_end_of_a_file_does_not_matter_but_all_else_does() -> None:
     assert isinstance(env, Workspace)
     for task in range(100):
         env.reset(options={"task": task})
-        if env.goal.plan[-1][0] == "write":
+        if env.plan[-1][0] == "write":
             break
-    (_, write), answer = env.goal.plan[-1], env.goal.answer
+    (_, write), answer = env.plan[-1], env.goal.answer
     for text, success in ((write["text"] + "\n", True), (write["text"] + "0", False)):
         twin = env.fork()
         twin.step(render_call("write", path=write["path"], text=text))
