@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import random
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
 from ..tasks import Instance
-from .books import Books, Rows
+from .books import Books, Outcome, Rows
 from .domain import Call, Domain, Goal
 from .store_tasks import draw_store, opened, reply_to
 from .tool import ToolError, tool
@@ -21,7 +21,7 @@ Category = Literal["garden", "kitchen", "office", "sport"]
 _WORDS = {
     "return": "I return the {product} of order {id}.",
     "cancel": "Please cancel order {id}.",
-    "buy": "I take {quantity} of the cheapest {category} product of which you have so many.",
+    "buy": "Send me {quantity} of the cheapest {category} product that you have {quantity} of.",
 }
 
 
@@ -64,16 +64,14 @@ class Store(Domain):
         """All rows."""
         return self.books.rows()
 
-    def outcome(self) -> dict[str, Any]:
+    def outcome(self) -> Outcome:
         """What is judged; a purchase that was cancelled again leaves no trace."""
         return self.books.outcome(self._last_order())
 
     def find_goal(self) -> Goal:
         """Where serving the requests by the policy leads; the drawing found out."""
         goal = self.instance["goal"]
-        lists = {name: list(map(tuple, goal[name])) for name in ("refunds", "refusals", "bought")}
-        outcome = {"stock": goal["stock"], "status": goal["status"], **lists}
-        return Goal(outcome, goal["balance"])
+        return Goal((goal["texts"], [tuple(line) for line in goal["bought"]]), goal["balance"])
 
     def find_plan(self) -> list[Call]:
         """Look before each deed."""
@@ -83,9 +81,9 @@ class Store(Domain):
 
     def repair(self, goal: Goal) -> Call | None:
         """Take wrong purchases back, then do what is missing; refunds stay as they are."""
-        rows, now = self.books.rows(), self.outcome()
-        wanted = list(goal.outcome["bought"])
-        bought = {line[0]: line[1:3] for line in rows["lines"] if line[0] > self._last_order()}
+        rows, last_order = self.books.rows(), self._last_order()
+        wanted = list(goal.outcome[1])
+        bought = {line[0]: line[1:3] for line in rows["lines"] if line[0] > last_order}
         for id, customer, status, _ in rows["orders"]:
             if id in bought and status == "processing":
                 if (customer, *bought[id]) not in wanted:
@@ -94,16 +92,14 @@ class Store(Domain):
         for customer, product, quantity in wanted:
             arguments = {"customer": customer, "product": product, "quantity": quantity}
             return "place_order", arguments
-        paid = {(id, product) for id, product, _ in rows["refunds"]}
-        for id, product, amount in goal.outcome["refunds"]:
-            if (id, product) not in paid:
-                return "refund", {"order": id, "product": product, "amount": amount}
-        for id, reason in goal.outcome["refusals"]:
-            if (id, reason) not in now["refusals"]:
-                return "refuse", {"order": id, "reason": reason}
-        status = {row[0]: row[2] for row in rows["orders"]}
+        done = {(id, product) for id, product, _ in rows["refunds"]}
+        done |= {(id, reason) for id, reason in rows["refusals"]}
+        open_orders = {row[0] for row in rows["orders"] if row[2] == "processing"}
         for name, arguments in self.plan:
-            if name == "cancel_order" and status[arguments["order"]] == "processing":
+            what = arguments.get("product", arguments.get("reason"))
+            if name in ("refund", "refuse") and (arguments["order"], what) not in done:
+                return name, arguments
+            if name == "cancel_order" and arguments["order"] in open_orders:
                 return name, arguments
         return None
 

@@ -32,7 +32,9 @@ def draw_store(rng: random.Random, difficulty: int) -> Instance:
     while True:
         rows = _draw_rows(rng, difficulty)
         customer = rng.choice(rows["orders"])[1]
-        after, requests, plan, balance = opened(rows), [], [], 0
+        after, balance = opened(rows), 0
+        requests: list[Request] = []
+        plan: list[Call] = []
         for _ in range(min(difficulty, 3)):
             requests.append(_draw_request(rng, after, len(rows["orders"]), customer))
             calls, euros = reply_to(after, customer, requests[-1])
@@ -94,12 +96,18 @@ def _outcome(rows: Rows, orders: int) -> dict[str, Any]:
     """What `Books.outcome` must say in the end; the first so many orders are old ones."""
     old, new = rows["orders"][:orders], {row[0]: row[1] for row in rows["orders"][orders:]}
     return {
-        "stock": ",".join([str(row[3]) for row in rows["products"]]),
-        "status": ",".join([row[2] for row in old]),
-        "refunds": sorted(rows["refunds"]),
-        "refusals": sorted(rows["refusals"]),
+        "texts": [
+            _text([row[3:4] for row in rows["products"]]),
+            _text([row[2:3] for row in old]),
+            _text(sorted(rows["refunds"])),
+            _text(sorted(rows["refusals"])),
+        ],
         "bought": sorted([[new[row[0]], row[1], row[2]] for row in rows["lines"] if row[0] in new]),
     }
+
+
+def _text(rows: list[list[Any]]) -> str | None:
+    return ",".join([" ".join(map(str, row)) for row in rows]) or None
 
 
 def reply_to(rows: Rows, customer: str, request: Request) -> tuple[list[Call], int]:

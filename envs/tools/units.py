@@ -28,21 +28,22 @@ class Formula:
 _NAMES = {
     "length": ("bridge", "canal", "cable", "hedge", "path", "pipe"),
     "time": ("shift", "trip", "lesson", "watch", "concert", "night"),
-    "speed": ("ferry", "train", "cyclist", "walker", "tram", "snail"),
+    "speed": ("ferry", "train", "cyclist", "bus", "tram", "scooter"),
     "mass": ("flour", "copper", "wool", "salt", "honey", "cement"),
     "volume": ("tank", "barrel", "pool", "cistern", "kettle", "vat"),
     "flow": ("pump", "tap", "hose", "spring", "drain", "well"),
     "price": ("saffron", "tea", "cheese", "silver", "coffee", "pepper"),
 }
 _UNITS = {
-    "length": ("m", "km", "ft", "cm"),
-    "time": ("min", "h", "s"),
-    "speed": ("km/h", "m/s", "m/min"),
-    "mass": ("kg", "g", "t"),
-    "volume": ("L", "m3"),
-    "flow": ("L/min", "L/s", "m3/h"),
-    "price": ("eur/kg", "cent/g"),
+    "length": {"m": 500, "km": 80, "ft": 900, "cm": 900},
+    "time": {"min": 300, "h": 12, "s": 900},
+    "speed": {"km/h": 90, "m/s": 30, "m/min": 900},
+    "mass": {"kg": 80, "g": 900, "t": 5},
+    "volume": {"L": 900, "m3": 40},
+    "flow": {"L/min": 120, "L/s": 20, "m3/h": 60},
+    "price": {"eur/kg": 60, "cent/g": 90},
 }
+"""Units that facts are told in, and the most of each that is plausible."""
 FORMULAS: dict[int, tuple[Formula, ...]] = {
     1: (
         Formula("length", "", ("cm", "m", "km", "in"), "How long is the {a}"),
@@ -229,8 +230,8 @@ def _draw_facts(
         if not left:
             continue
         name = rng.choice(left)
-        value = Fraction(rng.randint(1, 200), rng.choice((1, 1, 2, 5)))
-        unit = rng.choice(_UNITS[kind])
+        unit = rng.choice(list(_UNITS[kind]))
+        value = Fraction(rng.randint(1, _UNITS[kind][unit]), rng.choice((1, 1, 2, 5)))
         facts[name] = write_in(Quantity(value * parse_unit(unit)[0], parse_unit(unit)[1]), unit)
         names.append(name)
     return {name: facts[name] for name in sorted(facts)}, names[: len(kinds)]

@@ -21,8 +21,8 @@ _WORDS = {
     "sum": "Write the sum of all amounts in bills/{year} to bills/{year}/total.txt.",
 }
 _LAST = {
-    "file": "Answer with the name of the file, such as roof.txt.",
-    "set": "Answer with the old value of {key}.",
+    "file": "Answer with the name of the file that mentions {code}, such as roof.txt.",
+    "set": "Answer with the old value of {key} in config/{service}.ini.",
     "sum": "Answer with the sum.",
 }
 
