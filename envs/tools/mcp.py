@@ -69,7 +69,8 @@ class McpEnv(ToolEnv):
     def _open(self) -> McpConnection:
         # A server that died inside an episode took its world along: only an episode's start may
         # open another. Until then calls say that the connection is closed.
-        if self._connection is not None and (self._connection.is_open or self.turn):
+        is_inside = not self.is_over and self.turn > 0
+        if self._connection is not None and (self._connection.is_open or is_inside):
             return self._connection
         connection = McpConnection(self.server, self.timeout_s)
         # An environment that is dropped without `close` must leave no thread and no process.
