@@ -43,6 +43,7 @@ check: $(VENV)/.dev
 bench: $(VENV)/.dev
 	$(BIN)/python benchmarks/quickstart.py
 	$(BIN)/python benchmarks/grpo_step.py
+	$(BIN)/python benchmarks/tools.py
 
 docs: $(VENV)/.dev
 	$(BIN)/python docs/draw.py
