@@ -13,6 +13,7 @@ import threading
 from collections.abc import Sequence
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as WaitTimeoutError
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from ..core import ToolSpec
@@ -49,6 +50,7 @@ class McpConnection:
         self.server, self.timeout_s = server, timeout_s
         self.is_open = True
         self._said: Any = tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace")  # noqa: SIM115 see `close`
+        self._task: asyncio.Task[None] | None = None
         self._ready: Future[list[ToolSpec]] = Future()
         self._thread = threading.Thread(target=self._run, name="turnhalle-mcp", daemon=True)
         self._thread.start()
@@ -90,8 +92,9 @@ class McpConnection:
         """End the connection, and the server where its command started it; twice is once."""
         if self.is_open:
             self.is_open = False
-            if self._thread.is_alive() and hasattr(self, "_loop"):
-                self._loop.call_soon_threadsafe(self._closing.set)
+            if self._task is not None:
+                with suppress(RuntimeError):  # the loop has ended by itself
+                    self._loop.call_soon_threadsafe(self._task.cancel)
             self._thread.join(_CLOSING_S)
             self._said.close()
 
@@ -106,13 +109,13 @@ class McpConnection:
         """Hold the connection open until `close`; the SDK wants one task to open and close it."""
         from mcp import Client
 
-        self._loop, self._closing = asyncio.get_running_loop(), asyncio.Event()
+        self._loop, self._task = asyncio.get_running_loop(), asyncio.current_task()
         async with Client(self._target(), read_timeout_seconds=self.timeout_s) as client:
             self._client = client
             specs = await _list_tools(client)
             if not self._ready.done():
                 self._ready.set_result(specs)
-                await self._closing.wait()
+                await asyncio.Event().wait()  # until `close` cancels it
 
     def _target(self) -> Any:
         if isinstance(self.server, str):

@@ -19,6 +19,7 @@ import pytest
 import turnhalle as th
 from turnhalle.envs.errors import ConfigError, EnvError
 from turnhalle.envs.tools.formats import render_call
+from turnhalle.envs.tools.mcp_connection import McpConnection
 
 pytest.importorskip("mcp")
 SERVER = Path(__file__).with_name("mcp_server.py")
@@ -218,6 +219,14 @@ def test_neither_threads_nor_processes_stay() -> None:
     closed.close()
     del env, dropped
     gc.collect()
+    assert mcp_threads() == threads
+    assert children() == processes
+
+
+def test_a_server_that_never_answers_is_given_up_and_ended() -> None:
+    threads, processes = mcp_threads(), children()
+    with pytest.raises(EnvError, match="no answer within 0.5 s"):
+        McpConnection((sys.executable, "-c", "import time; time.sleep(60)"), 0.5)
     assert mcp_threads() == threads
     assert children() == processes
 
