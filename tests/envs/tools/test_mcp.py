@@ -225,7 +225,7 @@ def test_neither_threads_nor_processes_stay() -> None:
 
 def test_a_server_that_never_answers_is_given_up_and_ended() -> None:
     threads, processes = mcp_threads(), children()
-    with pytest.raises(EnvError, match="no answer within 0.5 s"):
+    with pytest.raises(EnvError, match=r"no answer within 0\.5 s"):
         McpConnection((sys.executable, "-c", "import time; time.sleep(60)"), 0.5)
     assert mcp_threads() == threads
     assert children() == processes
