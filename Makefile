@@ -44,6 +44,7 @@ bench: $(VENV)/.dev
 	$(BIN)/python benchmarks/quickstart.py
 	$(BIN)/python benchmarks/grpo_step.py
 	$(BIN)/python benchmarks/pacman.py
+	$(BIN)/python benchmarks/tools.py
 
 docs: $(VENV)/.dev
 	$(BIN)/python docs/draw.py

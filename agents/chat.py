@@ -43,7 +43,8 @@ class ChatOptions(BaseModel):
     chat_template: str | None = None
     """A Jinja file, or "chatml", in place of the tokenizer's own."""
     tool_format: str | None = None
-    """How the model writes tool calls: "hermes" (if nothing else is said) or "compact"."""
+    """How the model writes tool calls: "hermes" (if nothing else is said), "llama3", "mistral" or
+    "compact"."""
 
     def over(self, settings: dict[str, Any]) -> ChatOptions:
         """These options, completed by the settings of a model's folder.

@@ -6,12 +6,16 @@ from .registry import register
 
 BUILTIN = {
     "turnhalle/Basics-v0": "turnhalle.envs.basics.env:Basics",
+    "turnhalle/Calendar-v0": "turnhalle.envs.tools.calendar:Calendar",
     "turnhalle/Gsm8k-v0": "turnhalle.envs.math.gsm8k:Gsm8k",
     "turnhalle/Math-v0": "turnhalle.envs.math.env:Math",
     "turnhalle/MathProblems-v0": "turnhalle.envs.math.problems:MathProblems",
     "turnhalle/Pacman-v0": "turnhalle.envs.pacman.env:Pacman",
+    "turnhalle/Store-v0": "turnhalle.envs.tools.store:Store",
     "turnhalle/Support-v0": "turnhalle.envs.support.env:Support",
     "turnhalle/Tools-v0": "turnhalle.envs.tools.shop:Shop",
+    "turnhalle/Units-v0": "turnhalle.envs.tools.units:Units",
+    "turnhalle/Workspace-v0": "turnhalle.envs.tools.workspace:Workspace",
 }
 
 

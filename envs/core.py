@@ -71,6 +71,8 @@ class StepInfo(TypedDict, total=False):
     """On `reset`: the tools of this episode, absent where there are none."""
     parts: dict[str, float]
     """The step's reward by named part."""
+    faults: dict[str, int]
+    """Tool calls of the step that went wrong, counted by kind; absent where none did."""
     success: bool
     """Set on the last step: did the episode do what the task asks? What benchmarks count."""
     stop: StopReason
@@ -85,6 +87,8 @@ class Reply:
     reward: float = 0.0
     parts: Mapping[str, float] = field(default_factory=dict)
     """Named reward parts; they replace `reward`, which becomes their sum."""
+    faults: Mapping[str, int] = field(default_factory=dict)
+    """What went wrong in the action, counted by kind."""
     messages: tuple[Message, ...] = ()
     """The answer as messages, where one user message of `text` does not say it."""
 

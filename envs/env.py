@@ -17,7 +17,7 @@ from gymnasium.utils import seeding
 
 from .author import World
 from .core import End, Message, Reply, StepInfo, StopReason
-from .errors import ConfigError, EnvError, EpisodeOverError, OutsideError, TaskError, unknown_name
+from .errors import ConfigError, EnvError, EpisodeOverError, TaskError, unknown_name
 from .families import family_of, require_variety
 from .seeding import derive_rng
 from .spaces import UnicodeText
@@ -206,6 +206,8 @@ class TextEnv(World):
         if not math.isfinite(reward):
             raise self._fault(f"the reward is {reward}")
         info: StepInfo = {"messages": self._messages(reply), "parts": parts}
+        if reply.faults:
+            info["faults"] = dict(reply.faults)
         terminated = isinstance(reply, End)
         truncated = not terminated and self.turn >= self.max_turns
         if terminated or truncated:
@@ -276,8 +278,8 @@ class TextEnv(World):
     def _guarded(self, call: Any, *args: str) -> Any:
         try:
             return call(*args)
-        except OutsideError:
-            raise  # a judge or simulated user failed; that is no bug of this environment
+        except EnvError:
+            raise  # it says itself what broke: a judge, a server; no bug of this environment
         except Exception as error:
             raise self._fault(f"{type(error).__name__}: {error}") from error
 

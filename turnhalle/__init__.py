@@ -32,8 +32,10 @@ if TYPE_CHECKING:
     from turnhalle.envs.rewards.rubric import Rubric as Rubric
     from turnhalle.envs.tasks import Task as Task
     from turnhalle.envs.tools.formats import render_call as render_call
+    from turnhalle.envs.tools.mcp import McpEnv as McpEnv
+    from turnhalle.envs.tools.tool import ToolError as ToolError
+    from turnhalle.envs.tools.tool import tool as tool
     from turnhalle.envs.tools.toolbox import ToolEnv as ToolEnv
-    from turnhalle.envs.tools.toolbox import tool as tool
 
 __version__ = "0.1.0"
 
@@ -41,6 +43,7 @@ _HOMES = {
     "End": "envs.core",
     "FirstOf": "envs.rewards.first_of",
     "Fixture": "envs.rewards.base",
+    "McpEnv": "envs.tools.mcp",
     "Message": "envs.core",
     "Reply": "envs.core",
     "Reward": "envs.rewards.base",
@@ -50,6 +53,7 @@ _HOMES = {
     "TextEnv": "envs.env",
     "ToolCall": "envs.core",
     "ToolEnv": "envs.tools.toolbox",
+    "ToolError": "envs.tools.tool",
     "ToolSpec": "envs.core",
     "TurnhalleError": "envs.errors",
     "make": "envs.registry",
@@ -59,7 +63,7 @@ _HOMES = {
     "registered": "envs.registry",
     "render_call": "envs.tools.formats",
     "reward": "envs.rewards.base",
-    "tool": "envs.tools.toolbox",
+    "tool": "envs.tools.tool",
 }
 
 __all__ = [*_HOMES, "__version__"]

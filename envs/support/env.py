@@ -13,11 +13,12 @@ from dataclasses import asdict
 from typing import Any, Literal
 
 from ..chat_options import ChatOptions
-from ..core import End, Reply
+from ..core import End, Message, Reply
 from ..errors import ConfigError, unknown_name
 from ..tasks import Instance
 from ..tools.formats import render_call
-from ..tools.toolbox import ToolEnv, tool
+from ..tools.tool import tool
+from ..tools.toolbox import ToolEnv
 from .cases import draw_case, is_violation, least_minutes, patience, right_action
 from .desk import Desk
 from .endpoint_user import hear_by_model
@@ -142,9 +143,9 @@ class Support(ToolEnv):
         self.desk.said.append(["customer", heard.says])
         return self._charge(Reply(heard.says), 1, heard)
 
-    def settle(self, reply: Reply) -> Reply:
+    def compose(self, results: list[Message]) -> Reply:
         """Calls take their minutes; the customer waits, while patience lasts."""
-        return self._charge(reply, len(reply.messages), None)
+        return self._charge(super().compose(results), len(results), None)
 
     def oracle(self) -> str:
         """What an expert does now, in the fewest minutes."""

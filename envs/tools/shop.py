@@ -10,10 +10,14 @@ from __future__ import annotations
 import random
 from typing import Any
 
-from ..core import End, Reply
+from pydantic import ValidationError
+
+from ..core import End, Message, Reply
 from ..tasks import Instance
-from .formats import render_call
-from .toolbox import ToolEnv, tool
+from .canonical import render_call
+from .faults import Fault, FaultKind
+from .tool import tool
+from .toolbox import ToolEnv
 
 ITEMS = (
     "apple", "bread", "candle", "drum", "egg", "fig", "glove", "honey",
@@ -94,6 +98,24 @@ class Shop(ToolEnv):
         return End(
             "Thank you." if success else "That is wrong.", success=success, reward=float(success)
         )
+
+    def explain(self, fault: Fault) -> str:
+        """The words of version 0, which the built-in policy learned from."""
+        cause = fault.cause
+        if isinstance(cause, ValidationError):
+            first = cause.errors()[0]
+            where = ".".join(str(part) for part in first["loc"])
+            return f"error: {fault.tool}: {where}: {first['msg'].lower()}"
+        if cause is not None:
+            return f"error: {cause}"
+        if fault.kind is FaultKind.UNKNOWN_TOOL:
+            return f"error: no tool {fault.tool!r}; tools: {', '.join(self.toolbox())}"
+        is_json = fault.kind is FaultKind.BAD_SHAPE
+        return f"error: {fault.text if is_json else 'the tool call is no JSON'}"
+
+    def compose(self, results: list[Message]) -> Reply:
+        """What could not be read is told last, as version 0 has it."""
+        return super().compose(sorted(results, key=lambda message: message.name is None))
 
     def oracle(self) -> str:
         """The next call of a clerk who looks things up first."""

@@ -1,36 +1,38 @@
 """`ToolEnv`: an environment whose actions are tool calls, until one is an answer.
 
-Tools are methods marked with `@tool`; their signature is their schema. Arguments are validated by
-pydantic, and what is wrong with them comes back as an observation, never as an exception.
+Tools are methods marked with `@tool`, and plain functions listed in `functions`. Several calls in
+one turn are answered in order, one message each.
 """
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Callable
-from typing import Any, ClassVar, TypeVar, final, get_type_hints
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, ClassVar, final
 
-from pydantic import BaseModel, ConfigDict, ValidationError, create_model
-
-from ..core import Message, Reply, ToolCall, ToolSpec
+from ..core import End, Message, Reply, ToolCall, ToolSpec
 from ..env import TextEnv
-from ..errors import OutsideError
-from .formats import parse_action
-
-F = TypeVar("F", bound=Callable[..., Any])
-
-
-def tool(method: F) -> F:
-    """Mark a method of a `ToolEnv` as a tool; its docstring's first line describes it."""
-    method.is_tool = True  # type: ignore[attr-defined]
-    return method
+from ..errors import ConfigError, EnvError
+from .canonical import parse_action
+from .faults import MALFORMED, Fault, FaultKind, failed, unknown_tool
+from .tool import Tool, ToolError
 
 
 class ToolEnv(TextEnv):
-    """A world that is acted on through tools; subclasses write tools and `answer`."""
+    """A world that is acted on through tools; subclasses write tools, and `answer`.
 
-    _specs: ClassVar[dict[str, ToolSpec]] = {}
-    _arguments: ClassVar[dict[str, type[BaseModel]]] = {}
+    Class attributes an author may set besides those of `TextEnv`: `functions` (plain functions
+    that are tools too), `max_parallel` (most calls answered in one turn, None for any number) and
+    `free_tools` (names of tools that take nothing from the budget of calls).
+    A tool that returns an `End` ends the episode.
+    """
+
+    system_prompt = ""
+    functions: ClassVar[Sequence[Callable[..., Any]]] = ()
+    max_parallel: ClassVar[int | None] = None
+    free_tools: ClassVar[frozenset[str]] = frozenset()
+    _tools: ClassVar[Mapping[str, Tool]] = {}
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -40,68 +42,148 @@ class ToolEnv(TextEnv):
             for name, method in vars(base).items()
             if getattr(method, "is_tool", False)
         }
-        cls._arguments = {name: _arguments_model(name, m) for name, m in methods.items()}
-        cls._specs = {name: _spec(name, m, cls._arguments[name]) for name, m in methods.items()}
+        for name in methods:
+            if hasattr(ToolEnv, name):
+                raise ConfigError(
+                    f"{cls.__name__}: {name} means something else in a ToolEnv; rename the tool"
+                )
+        tools = [Tool.of(method, is_method=True) for method in methods.values()]
+        tools += [Tool.of(function) for function in cls.functions]
+        cls._tools = {tool.spec.name: tool for tool in tools}
+
+    def __init__(
+        self, *, max_calls: int | None = None, fault_cost: float = 0.0, **options: Any
+    ) -> None:
+        """Take the options of a tool environment.
+
+        Args:
+            max_calls: Budget of calls an episode; None for no other limit than the turns.
+            fault_cost: What a turn with a malformed call costs, as a reward part named
+                `tools/<kind>`; at least 0.
+            options: Those of `TextEnv`: difficulty, max_turns, render_mode.
+
+        Raises:
+            ConfigError: A value that cannot be.
+        """
+        super().__init__(**options)
+        if max_calls is not None and (not isinstance(max_calls, int) or max_calls < 1):
+            raise ConfigError(f"max_calls must be an integer of at least 1, got {max_calls!r}")
+        if not 0.0 <= fault_cost < float("inf"):
+            raise ConfigError(f"fault_cost must be a number of at least 0, got {fault_cost!r}")
+        self.max_calls, self.fault_cost = max_calls, fault_cost
+        if fault_cost:
+            low, high = self.reward_range
+            self.reward_range = (low - fault_cost * self.max_turns, high)
+        self.faults: list[Fault] = []
+        """What went wrong with the calls of the last step."""
 
     def answer(self, text: str) -> Reply:
         """Judge an action without tool calls: the final answer, usually an `End`."""
         raise NotImplementedError(f"{type(self).__name__} must define answer(self, text)")
 
-    def settle(self, reply: Reply) -> Reply:
-        """What a turn of calls earns or leads to; by default the results stand as they are."""
-        return reply
+    def toolbox(self) -> Mapping[str, Tool]:
+        """The tools by name; those of the class unless overridden."""
+        return self._tools
 
     def tools(self) -> list[ToolSpec]:
-        """The tools, in the order in which they were defined."""
-        return list(self._specs.values())
+        """What a policy may know of the tools, in the order in which they were defined."""
+        return [tool.spec for tool in self.toolbox().values()]
+
+    def explain(self, fault: Fault) -> str:
+        """What the policy reads about a fault."""
+        return f"error: {fault.text}"
+
+    def compose(self, results: list[Message]) -> Reply:
+        """Put the answers to the calls of one turn together."""
+        return Reply("\n".join([m.content for m in results]), messages=tuple(results))
+
+    def happened(self, name: str, arguments: dict[str, Any]) -> None:
+        """Take note of a call that is about to run, with its validated arguments."""
+
+    @final
+    def fault(self, kind: FaultKind, text: str) -> Reply:
+        """Grade and answer something wrong that was found outside a tool; no call ran."""
+        message = self._tell(Fault(kind, text))
+        return Reply(message.content, messages=(message,))
 
     @final
     def respond(self, action: str) -> Reply:
         """Run the calls of an action, or judge its text where there are none."""
         parsed = parse_action(action)
-        if not parsed.calls and not parsed.problems:
-            return self.answer(parsed.text)
-        messages = [self._run(call) for call in parsed.calls]
-        messages += [Message(role="tool", content=f"error: {p}") for p in parsed.problems]
-        said = "\n".join(m.content for m in messages)
-        return self.settle(Reply(said, messages=tuple(messages)))
+        self.faults = []
+        reply = self._run_all(parsed.items) if parsed.items else self.answer(parsed.text)
+        if self.faults:
+            reply = replace(reply, faults=Counter(fault.kind.value for fault in self.faults))
+        if self.fault_cost and (costly := [f for f in self.faults if f.kind in MALFORMED]):
+            parts = dict(reply.parts) or {"task": reply.reward}
+            parts[f"tools/{costly[0].kind}"] = -self.fault_cost
+            return replace(reply, parts=parts)
+        return reply
 
-    def _run(self, call: ToolCall) -> Message:
-        return Message(role="tool", name=call.name, content=self._result(call))
+    def _run_all(self, items: Sequence[ToolCall | Fault]) -> Reply:
+        results: list[Message] = []
+        spent = 0 if self.max_calls is None else self._spent()
+        for number, item in enumerate(items):
+            if number == self.max_parallel:
+                text = f"only {number} calls a turn; {len(items) - number} were not run"
+                results.append(self._tell(Fault(FaultKind.TOO_MANY_CALLS, text)))
+                break
+            if isinstance(item, Fault):
+                results.append(self._tell(item))
+                continue
+            if self.max_calls is not None and item.name not in self.free_tools:
+                spent += 1
+                if spent > self.max_calls:
+                    text = f"the {self.max_calls} calls of this episode are used up"
+                    fault = Fault(FaultKind.OVER_BUDGET, text, item.name)
+                    results.append(self._tell(fault, item.name))
+                    continue
+            result = self._run(item)
+            if isinstance(result, End):
+                return _after(results, result, item.name)
+            results.append(result)
+        return self.compose(results)
 
-    def _result(self, call: ToolCall) -> str:
-        model = self._arguments.get(call.name)
-        if model is None:
-            return f"error: no tool {call.name!r}; tools: {', '.join(self._specs)}"
+    def _run(self, call: ToolCall) -> Message | End:
+        """Check and run one call."""
+        name = call.name
+        toolbox = self.toolbox()
+        found = toolbox.get(name)
+        if found is None:
+            return self._tell(unknown_tool(name, toolbox), name)
+        arguments = found.check(call.arguments)
+        if isinstance(arguments, Fault):
+            return self._tell(arguments, name)
+        self.happened(name, arguments)
         try:
-            arguments = model.model_validate(call.arguments)
-        except ValidationError as error:
-            first = error.errors()[0]
-            where = ".".join(str(part) for part in first["loc"])
-            return f"error: {call.name}: {where}: {first['msg'].lower()}"
-        values = {name: getattr(arguments, name) for name in model.model_fields}
-        try:
-            return str(getattr(self, call.name)(**values))
-        except OutsideError:
-            raise  # what a tool asked outside failed; that is not for the policy to deal with
+            if found.is_method:
+                result = found.function(self, **arguments)
+            else:
+                result = found.function(**arguments)
+            return result if isinstance(result, End) else _message(name, str(result))
+        except ToolError as error:
+            return self._tell(failed(name, FaultKind.REFUSED, error), name)
+        except EnvError:  # a world that broke, not a call that failed
+            raise
         except Exception as error:  # a tool that fails is something the policy must deal with
-            return f"error: {error}"
+            return self._tell(failed(name, FaultKind.CRASHED, error), name)
+
+    def _spent(self) -> int:
+        """Calls of earlier turns; read from the journal, so that a fork knows them too."""
+        past = (call for action in self._journal[:-1] for call in parse_action(action).calls)
+        return sum(call.name not in self.free_tools for call in past)
+
+    def _tell(self, fault: Fault, name: str | None = None) -> Message:
+        self.faults.append(fault)
+        return _message(name, self.explain(fault))
 
 
-def _arguments_model(name: str, method: Callable[..., Any]) -> type[BaseModel]:
-    hints = get_type_hints(method)
-    parameters = list(inspect.signature(method).parameters.values())[1:]
-    fields: dict[str, Any] = {
-        p.name: (hints[p.name], ... if p.default is p.empty else p.default) for p in parameters
-    }
-    return create_model(name, __config__=ConfigDict(extra="forbid"), **fields)
+def _message(name: str | None, content: str) -> Message:
+    return Message(role="tool", name=name, content=content)
 
 
-def _spec(name: str, method: Callable[..., Any], arguments: type[BaseModel]) -> ToolSpec:
-    schema = arguments.model_json_schema()
-    for noise in ("title", "additionalProperties"):
-        schema.pop(noise, None)
-    for field in schema.get("properties", {}).values():
-        field.pop("title", None)
-    description = inspect.cleandoc(method.__doc__ or "").split("\n")[0]
-    return ToolSpec(name=name, description=description, parameters=schema)
+def _after(results: list[Message], end: End, name: str) -> End:
+    """An end that also tells what the calls before it gave."""
+    messages = (*results, _message(name, end.text))
+    text = "\n".join([m.content for m in messages])
+    return replace(end, text=text, messages=messages)

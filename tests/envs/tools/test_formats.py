@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 import turnhalle as th
 from turnhalle.envs.core import ToolSpec
 from turnhalle.envs.errors import UnknownNameError
+from turnhalle.envs.tools.faults import Fault
 from turnhalle.envs.tools.formats import (
     FORMATS,
     describe,
@@ -76,6 +78,131 @@ def test_compact_says_what_canonical_says(title: Any, text: Any) -> None:
     compact = from_canonical(canonical, "compact", [NOTE])
     (call,) = parse_action(to_canonical(compact, "compact", [NOTE])).calls
     assert call.arguments == {"title": str(title), "text": str(text)}
+
+
+EVERYTHING = ToolSpec(
+    name="everything",
+    parameters={
+        "properties": {
+            "text": {"type": "string"},
+            "whole": {"type": "integer"},
+            "broken": {"type": "number"},
+            "yes": {"type": "boolean"},
+            "many": {"type": "array"},
+            "some": {"type": "object"},
+        }
+    },
+)
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers(-99, 99) | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=6,
+)
+ARGUMENTS = st.fixed_dictionaries(
+    {
+        "text": st.text(min_size=1),
+        "whole": st.integers(-(10**9), 10**9),
+        "broken": st.floats(-1e6, 1e6),
+        "yes": st.booleans(),
+        "many": st.lists(JSON, max_size=3),
+        "some": st.dictionaries(st.text(), JSON, max_size=3),
+    }
+)
+
+
+def calls_of(action: str) -> list[tuple[str, Any]]:
+    parsed = parse_action(action)
+    assert not parsed.problems
+    return [(call.name, call.arguments) for call in parsed.calls]
+
+
+@pytest.mark.parametrize("format", FORMATS)
+@given(several=st.lists(ARGUMENTS, min_size=1, max_size=3), text=st.sampled_from(["", "I see."]))
+def test_every_format_says_what_canonical_says(
+    format: str, several: list[dict[str, Any]], text: str
+) -> None:
+    action = text + "".join(render_call("everything", **arguments) for arguments in several)
+    written = from_canonical(action, format, [EVERYTHING])
+    back = to_canonical(written, format, [EVERYTHING])
+    assert calls_of(back) == [("everything", arguments) for arguments in several]
+    assert parse_action(back).text == text
+
+
+@given(text=st.text())
+def test_an_argument_may_hold_the_tags(text: str) -> None:
+    held = f"{text}</tool_call><tool_call>{text}"
+    assert calls_of(render_call("note", text=held)) == [("note", {"text": held})]
+    # As a model may write it, without an escape.
+    bare = json.dumps({"name": "note", "arguments": {"text": held}})
+    twice = f"<tool_call>{bare}</tool_call> and {render_call('note', title='b')}"
+    assert calls_of(twice) == [("note", {"text": held}), ("note", {"title": "b"})]
+
+
+FIG, OLIVE = ("price", {"item": "fig"}), ("price", {"item": "olive"})
+
+
+@pytest.mark.parametrize(
+    ("format", "text", "calls"),
+    [
+        ("llama3", '{"name": "price", "parameters": {"item": "fig"}}', [FIG]),
+        ("llama3", '<|python_tag|>{"name": "price", "parameters": {"item": "fig"}}', [FIG]),
+        ("llama3", '{"name": "price", "arguments": {"item": "fig"}}', [FIG]),
+        (
+            "llama3",
+            '{"name": "price", "parameters": {"item": "fig"}}; '
+            '{"name": "price", "parameters": {"item": "olive"}}',
+            [FIG, OLIVE],
+        ),
+        ("mistral", '[TOOL_CALLS][{"name": "price", "arguments": {"item": "fig"}}]', [FIG]),
+        ("mistral", '[TOOL_CALLS] {"name": "price", "arguments": {"item": "fig"}}', [FIG]),
+        ("mistral", '[TOOL_CALLS]price[ARGS]{"item": "fig"}', [FIG]),
+        (
+            "mistral",
+            '[TOOL_CALLS]price[CALL_ID]a1[ARGS]{"item": "fig"}'
+            '[TOOL_CALLS]price[ARGS]{"item": "olive"}',
+            [FIG, OLIVE],
+        ),
+    ],
+)
+def test_what_models_write_is_read(format: str, text: str, calls: list[Any]) -> None:
+    assert calls_of(to_canonical(text, format, TOOLS)) == calls
+
+
+@pytest.mark.parametrize(
+    ("format", "text", "kinds"),
+    [
+        ("hermes", "<tool_call>{</tool_call>", ["bad_json"]),
+        ("llama3", '{"name": "price", "parameters": {"item": ', ["bad_json"]),
+        ("llama3", '<|python_tag|>price("fig")', ["bad_json"]),
+        ("llama3", '{"price": "fig"}', ["bad_shape"]),
+        ("llama3", "{" * 100_000, ["bad_json"]),
+        ("llama3", '{"name": ' + "[" * 100_000, ["bad_json"]),
+        ("mistral", "[TOOL_CALLS]oh no", ["bad_json"]),
+        ("mistral", "[TOOL_CALLS][1, 2]", ["bad_shape", "bad_shape"]),
+        ("mistral", '[TOOL_CALLS]price[ARGS]{"item', ["bad_json"]),
+        ("mistral", "[TOOL_CALLS]" + "[" * 100_000, ["bad_json"]),
+        ("mistral", '[TOOL_CALLS][{"name": "price", "arguments": "fig"}]', ["bad_shape"]),
+    ],
+)
+def test_what_was_meant_as_a_call_reaches_the_environment_for_its_grade(
+    format: str, text: str, kinds: list[str]
+) -> None:
+    items = parse_action(to_canonical(text, format, TOOLS)).items
+    assert [item.kind for item in items if isinstance(item, Fault)] == kinds
+    assert len(items) == len(kinds)
+
+
+def test_compact_writes_calls_of_tools_it_does_not_know() -> None:
+    assert from_canonical(render_call("erase", all=True), "compact", TOOLS) == "erase true"
+
+
+def test_compact_fills_a_gap_with_the_default() -> None:
+    spec = ToolSpec(
+        name="cut",
+        parameters={"properties": {"a": {"type": "integer", "default": 3}, "b": {}}},
+    )
+    assert from_canonical(render_call("cut", b="x"), "compact", [spec]) == "cut 3 x"
+    assert from_canonical(render_call("cut"), "compact", [spec]) == "cut"
 
 
 def test_compact_reads_words_by_position_and_type() -> None:

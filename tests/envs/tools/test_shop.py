@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
+from typing import Any
+
 import pytest
 
 import turnhalle as th
 from turnhalle.envs.env import TextEnv
-from turnhalle.envs.tools.formats import parse_action, render_call
+from turnhalle.envs.seeding import derive_rng
+from turnhalle.envs.tools.formats import describe, from_canonical, parse_action, render_call
 
 
 def shop_with(kind: str) -> TextEnv:
@@ -24,6 +29,43 @@ def finish(env: TextEnv) -> tuple[float, bool]:
         _, reward, _, _, info = env.step(env.oracle())  # type: ignore[assignment]
         earned += reward
     return earned, bool(info["success"])
+
+
+def test_the_shop_is_to_the_letter_the_one_that_the_built_in_policy_learned_in() -> None:
+    """Tasks, observations, rewards, oracle, mistakes, and the words about bad calls."""
+    played = [transcript(index) for index in range(200)]
+    digest = hashlib.blake2b(json.dumps(played).encode(), digest_size=16).hexdigest()
+    assert digest == "c67971a74ec568a6920c5ea600deb033"
+
+
+def transcript(index: int) -> list[Any]:
+    env, rng = th.make("turnhalle/Tools-v0"), derive_rng("transcript", index)
+    observation, info = env.reset(options={"task": index, "difficulty": 1 + index % 4})
+    tools = info["tools"]
+    rows: list[Any] = [env.instance, observation, describe(tools, "compact")]
+    rows += [message.model_dump() for message in info["messages"]]
+    rows += [tool.model_dump() for tool in tools]
+    while not env.is_over:
+        action, mistake, roll = env.oracle(), env.mistake(rng), rng.random()
+        compact = from_canonical(action, "compact", tools)
+        if roll < 0.2:
+            action = mistake
+        elif roll < 0.35:
+            action = rng.choice(BAD)
+        observation, reward, *_, info = env.step(action)
+        rows += [action, compact, mistake, observation, reward, info.get("success")]
+        rows += [message.model_dump() for message in info["messages"]]
+    return rows
+
+
+BAD = [
+    "<tool_call>nonsense</tool_call>",
+    '<tool_call>["price"]</tool_call>' + render_call("price", item="fig"),
+    render_call("price", item="fig", extra="b c"),
+    render_call("refund", id=7),
+    render_call("order", id="pear"),
+    render_call("erase", all=True),
+]
 
 
 @pytest.mark.parametrize(("kind", "calls"), [("cost", 2), ("refund", 3), ("return", 4)])
