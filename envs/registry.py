@@ -6,6 +6,7 @@ version), to `module:Class` and to `path/to/file.py:Class`.
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import importlib
 import importlib.metadata
@@ -56,6 +57,10 @@ class EnvFactory:
         except TypeError as error:
             raise ConfigError(f"{self.id} cannot be built with {kwargs}: {error}") from error
         env.spec = self.spec
+        if self.spec is not None and kwargs != self.spec.kwargs:
+            # Gymnasium builds more environments from the spec; they must be like this one.
+            env.spec = copy.copy(self.spec)
+            env.spec.kwargs = kwargs
         return env
 
 
@@ -126,7 +131,7 @@ def resolve(name: str, **kwargs: Any) -> EnvFactory:
     return EnvFactory(_load(spec), spec, {**spec.kwargs, **kwargs})
 
 
-def resolve_all(name: str) -> list[EnvFactory]:
+def resolve_all(name: str, **kwargs: Any) -> list[EnvFactory]:
     """Like `resolve`; a folder stands for every environment that its Python files define.
 
     Raises:
@@ -134,13 +139,13 @@ def resolve_all(name: str) -> list[EnvFactory]:
     """
     folder = Path(name)
     if ":" in name or not folder.is_dir():
-        return [resolve(name)]
+        return [resolve(name, **kwargs)]
     files = [p for p in sorted(folder.rglob("*.py")) if not p.name.startswith("test_")]
     modules = [_import(str(path)) for path in files]
     found = [v for m in modules for v in vars(m).values() if _is_own_env(v, m)]
     if not found:
         raise UnknownNameError(f"no TextEnv in the {len(files)} Python files of folder {name!r}")
-    return [EnvFactory(cls, _spec_of(cls)) for cls in found]
+    return [EnvFactory(cls, _spec_of(cls), kwargs) for cls in found]
 
 
 def make(name: str, *, render_mode: str | None = None, **kwargs: Any) -> TextEnv:

@@ -12,9 +12,10 @@ import turnhalle as th
     malformed=th.Sample("", gold="Ada"),
 )
 def personal(sample):
-    """Names whom it is for, and nobody else."""
+    """Thanks, and ends with the name of the guest, the only one."""
     words = sample.action.replace(",", " ").replace("!", " ").split()
-    return float([word for word in words if word in Thanks.NAMES] == [sample.gold])
+    named = [word for word in words if word in Thanks.NAMES]
+    return float(words[:2] == ["Thank", "you"] and words[-1:] == named == [sample.gold])
 
 
 class Thanks(th.TextEnv):

@@ -7,6 +7,8 @@ import re
 from collections.abc import Iterator
 from decimal import Decimal
 
+from ..rewards.check import check_reward
+from ..rewards.rubric import Rubric
 from .core import FaultError, Subject, UncheckedError
 from .play import IDLERS, Episode, begin, by_oracle, play, step
 
@@ -109,7 +111,8 @@ def mutations(answer: str) -> Iterator[str]:
         return
     for other in others:
         yield answer[: where.start()] + other + answer[where.end() :]
-    yield f"{answer} {others[0]}"
+    if "<tool_call>" not in answer:  # words beside a call mean nothing
+        yield f"{answer} {others[0]}"
 
 
 def _rewards(subject: Subject) -> str:
@@ -133,4 +136,21 @@ def _rewards(subject: Subject) -> str:
     return f"{episodes} returns within {low:g} to {high:g}"
 
 
-CHECKS = {"oracle": _oracle, "idle": _idlers, "mutants": _mutants, "rewards": _rewards}
+def _rubric(subject: Subject) -> str:
+    """The rewards of a `rubric` attribute say of their fixtures what they must."""
+    rubric = getattr(subject.env(), "rubric", None)
+    if not isinstance(rubric, Rubric):
+        return "has no rubric"
+    problems = [f"{r.name}: {problem}" for r in rubric.rewards for problem in check_reward(r)]
+    if problems:
+        raise FaultError(problems[0])
+    return f"{', '.join(r.name for r in rubric.rewards)} do what their fixtures say"
+
+
+CHECKS = {
+    "oracle": _oracle,
+    "idle": _idlers,
+    "mutants": _mutants,
+    "rewards": _rewards,
+    "rubric": _rubric,
+}

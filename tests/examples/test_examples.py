@@ -36,7 +36,7 @@ def test_the_custom_reward_passes_its_check_and_lands_in_the_parts() -> None:
     assert check_reward(module.personal) == []
     env = module.Thanks()
     env.reset(seed=0)
-    _, reward, _, _, info = env.step(f"Many thanks, {env.instance['guest']}, for it!")
+    _, reward, _, _, info = env.step(f"Thank you for it, {env.instance['guest']}!")
     assert info["parts"] == {"personal": 0.8, "length": 0.2}
     assert reward == pytest.approx(1.0)
     env.reset(seed=0)

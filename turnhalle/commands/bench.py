@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from turnhalle.commands.options import Difficulty, EnvName, make_console
+from turnhalle.commands.options import Difficulty, EnvName, Options, make_console
 
 
 def bench(
@@ -23,20 +23,23 @@ def bench(
     temperature: Annotated[float, typer.Option(help="0 is greedy.", min=0)] = 1.0,
     max_new_tokens: Annotated[int, typer.Option(help="Most tokens of one turn.", min=1)] = 64,
     difficulty: Difficulty = None,
+    option: Options = None,
     seed: Annotated[int, typer.Option("--seed", help="Seed of the sampling.")] = 0,
 ) -> None:
     """Measure policies on the same held-out tasks.
 
     Success has a 95 % Wilson interval; the difference to the first policy is paired by task.
 
-    Example: `turnhalle bench --env tools --policy tiny --policy runs/tools-1 --policy oracle`.
+    Examples: `turnhalle bench --env tools --policy tiny --policy runs/tools-1 --policy oracle`;
+    `turnhalle bench --env gsm8k --option path=test.jsonl --policy Qwen/Qwen3-0.6B -n 1000`.
     """
     from turnhalle.agents.engines.base import Sampling
     from turnhalle.agents.evaluate import Evaluation, evaluate
     from turnhalle.agents.players import open_policy
+    from turnhalle.commands.options import parse_options
     from turnhalle.envs.options import EnvOptions
 
-    factory = EnvOptions(id=env, difficulty=difficulty).factory()
+    factory = EnvOptions(id=env, difficulty=difficulty, options=parse_options(option)).factory()
     sampling = Sampling(temperature=temperature, max_new_tokens=max_new_tokens)
     # Open all before playing any: a bad name must not cost the others' time.
     policies = [open_policy(name, factory, sampling) for name in policy]

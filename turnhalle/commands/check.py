@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.table import Table
 
-from turnhalle.commands.options import make_console
+from turnhalle.commands.options import Options, make_console, parse_options
 
 if TYPE_CHECKING:
     from turnhalle.envs.audit.core import Finding
@@ -21,6 +21,7 @@ def check(
     env: Annotated[
         str, typer.Argument(help="Id, short name, `module:Class`, `file.py:Class` or a folder.")
     ],
+    option: Options = None,
     only: Annotated[list[str] | None, typer.Option(help="Run this check only; repeat.")] = None,
     quick: Annotated[bool, typer.Option("--quick", help="A tenth of the episodes.")] = False,
     budget: Annotated[
@@ -33,13 +34,14 @@ def check(
     Exits with 1 where a check fails.
 
     Examples: `turnhalle check tools`; `turnhalle check guess.py:Guess --quick`;
+    `turnhalle check mathproblems --option mode=calculator`;
     `turnhalle check my_env/ --budget 60 --json`.
     """
     from turnhalle.envs.audit.core import Subject, audit
     from turnhalle.envs.registry import resolve_all
 
     failed = False
-    for factory in resolve_all(env):
+    for factory in resolve_all(env, **parse_options(option)):
         findings = list(audit(Subject(factory, is_quick=quick, budget_s=budget), only or ()))
         failed |= not all(finding.is_ok for finding in findings)
         if as_json:

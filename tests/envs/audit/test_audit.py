@@ -42,6 +42,11 @@ class Sound(th.TextEnv):
         return self.right
 
 
+@th.reward(full=th.Sample("a"), zero=th.Sample("b"), malformed=th.Sample(""))
+def _always_one(sample: th.Sample) -> float:
+    return 1.0
+
+
 class IgnoresItsSeed(Sound):
     """Asks the clock."""
 
@@ -170,6 +175,12 @@ class PaysBeyondItsRange(Sound):
         return reply if isinstance(reply, th.End) else th.Reply("no", reward=-1.0)
 
 
+class LyingRubric(Sound):
+    """Its reward does not do what its fixtures say."""
+
+    rubric = th.Rubric({_always_one: 1.0})
+
+
 class FallsOverLongNumbers(Sound):
     """Calls int() on anything that looks like a number."""
 
@@ -195,9 +206,7 @@ class Remembers(Sound):
     seen: list[list[str]] = []  # noqa: RUF012
 
     def start(self) -> str:
-        self.seen.append([])
-        self.seen.append([])
-        self.seen.append([])
+        self.seen.extend([] for _ in range(50))
         return str(super().start())
 
 
@@ -229,7 +238,7 @@ def test_every_registered_environment_passes_the_full_audit(id: str) -> None:
 
 def test_a_sound_environment_passes_every_check() -> None:
     findings = list(audit(Subject(EnvFactory(Sound), is_quick=True)))
-    assert len(findings) == 19
+    assert len(findings) == 20
     assert {finding.verdict for finding in findings} == {"ok"}, findings
 
 
@@ -252,6 +261,7 @@ def test_a_sound_environment_passes_every_check() -> None:
         (PaysTheNeighbour, "mutants"),
         (FindsTheAnswerInside, "mutants"),
         (PaysBeyondItsRange, "rewards"),
+        (LyingRubric, "rubric"),
         (FallsOverLongNumbers, "fuzz"),
         (StartsThreads, "growth"),
         (Remembers, "growth"),
