@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import re
 import subprocess
@@ -17,7 +16,7 @@ from PIL import Image
 from turnhalle.agents.evaluate import evaluate
 from turnhalle.agents.scripted import scripted_policy
 from turnhalle.agents.store import RunStore
-from turnhalle.cli import app, main
+from turnhalle.cli import app
 from turnhalle.envs.registry import resolve
 
 COMMANDS = [command.callback.__name__ for command in app.registered_commands]  # type: ignore[union-attr]
@@ -25,33 +24,6 @@ SMALL = [
     "--set", "rollout.tasks=4", "--set", "rollout.group_size=4", "--set", "evaluate.tasks=10",
     "--set", "learn.warmup_steps=0",
 ]  # fmt: skip
-
-
-class Said:
-    """What a command printed and how it ended."""
-
-    def __init__(self, code: int, out: str, err: str) -> None:
-        self.code, self.out, self.err = code, out, err
-
-
-@pytest.fixture
-def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Any:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("COLUMNS", "160")
-
-    def run(*arguments: object, typed: str = "") -> Said:
-        monkeypatch.setattr(sys, "argv", ["turnhalle", *map(str, arguments)])
-        monkeypatch.setattr(sys, "stdin", io.StringIO(typed))
-        code: object = 0
-        try:
-            main()
-        except SystemExit as ended:
-            code = ended.code or 0
-        captured = capsys.readouterr()
-        assert isinstance(code, int)
-        return Said(code, captured.out, captured.err)
-
-    return run
 
 
 @pytest.mark.parametrize("command", COMMANDS)

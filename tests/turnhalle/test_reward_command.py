@@ -10,33 +10,6 @@ from typing import Any
 
 import pytest
 
-from turnhalle.cli import main
-
-
-class Said:
-    """What a command printed and how it ended."""
-
-    def __init__(self, code: object, out: str, err: str) -> None:
-        self.code, self.out, self.err = code, out, err
-
-
-@pytest.fixture
-def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Any:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("COLUMNS", "160")
-
-    def run(*arguments: object) -> Said:
-        monkeypatch.setattr(sys, "argv", ["turnhalle", "reward", *map(str, arguments)])
-        code: object = 0
-        try:
-            main()
-        except SystemExit as ended:
-            code = ended.code or 0
-        captured = capsys.readouterr()
-        return Said(code, captured.out, captured.err)
-
-    return run
-
 
 def write_pairs(path: Path, count: int, *, noise: bool = False) -> None:
     rng = random.Random(0)
@@ -50,12 +23,12 @@ def write_pairs(path: Path, count: int, *, noise: bool = False) -> None:
 
 @pytest.mark.parametrize("command", ["list", "check", "fit"])
 def test_every_command_shows_an_example(command: str, run: Any) -> None:
-    assert f"turnhalle reward {command}" in run(command, "--help").out
+    assert f"turnhalle reward {command}" in run("reward", command, "--help").out
 
 
 def test_fit_prints_accuracy_and_calibration_and_writes_a_reward(run: Any, tmp_path: Path) -> None:
     write_pairs(tmp_path / "pairs.jsonl", 60)
-    said = run("fit", "pairs.jsonl", "--out", "taste")
+    said = run("reward", "fit", "pairs.jsonl", "--out", "taste")
     assert said.code == 0, said.err
     assert "accuracy [95 %]" in said.out
     assert "100 % [" in said.out
@@ -66,41 +39,41 @@ def test_fit_prints_accuracy_and_calibration_and_writes_a_reward(run: Any, tmp_p
 
     taste = KernelReward(tmp_path / "taste")
     assert (taste(Sample("gladly")) or 0) > 0.5 > (taste(Sample("whatever")) or 1)
-    assert run("fit", "pairs.jsonl", "--out", "taste").code == 2
+    assert run("reward", "fit", "pairs.jsonl", "--out", "taste").code == 2
 
 
 def test_fit_says_when_it_learnt_nothing(run: Any, tmp_path: Path) -> None:
     write_pairs(tmp_path / "pairs.jsonl", 60, noise=True)
-    assert "This may be luck" in run("fit", "pairs.jsonl", "--out", "taste").out
+    assert "This may be luck" in run("reward", "fit", "pairs.jsonl", "--out", "taste").out
 
 
 def test_a_bad_row_is_one_clear_message(run: Any, tmp_path: Path) -> None:
     (tmp_path / "pairs.jsonl").write_text('{"prompt": "p", "chosen": "a"}', encoding="utf-8")
-    said = run("fit", "pairs.jsonl", "--out", "taste")
+    said = run("reward", "fit", "pairs.jsonl", "--out", "taste")
     assert said.code == 2
     assert "pairs.jsonl, line 1: field 'rejected' must be a text, it is missing" in said.err
     assert not (tmp_path / "taste").exists()
 
 
 def test_list_names_every_reward_with_what_it_does(run: Any) -> None:
-    said = run("list")
+    said = run("reward", "list")
     assert "numeric_distance" in said.out
     assert "1 where action and gold are the same text" in said.out
 
 
 def test_check_passes_what_is_sound_and_names_what_is_not(run: Any, tmp_path: Path) -> None:
-    assert "ok exact: 4 fixtures, 0 to 1" in run("check", "exact").out
+    assert "ok exact: 4 fixtures, 0 to 1" in run("reward", "check", "exact").out
     (tmp_path / "mine_to_check.py").write_text(
         "import turnhalle as th\n\n"
         "@th.reward(full=th.Sample('a'), zero=th.Sample('b'), malformed=th.Sample(''))\n"
         "def always(sample):\n    return 1.0\n",
         encoding="utf-8",
     )
-    said = run("check", "mine_to_check:always")
+    said = run("reward", "check", "mine_to_check:always")
     assert said.code == 1
     assert "FAILED always: zero: 'b' earned 1 instead of 0" in said.out
-    assert "did you mean 'always'" in run("check", "mine_to_check:allways").err
-    assert "no module named 'nowhere'" in run("check", "nowhere:x").err
-    assert "did you mean 'exact'" in run("check", "exakt").err
-    assert "reward 'judge' cannot be made" in run("check", "judge").err
+    assert "did you mean 'always'" in run("reward", "check", "mine_to_check:allways").err
+    assert "no module named 'nowhere'" in run("reward", "check", "nowhere:x").err
+    assert "did you mean 'exact'" in run("reward", "check", "exakt").err
+    assert "reward 'judge' cannot be made" in run("reward", "check", "judge").err
     del sys.modules["mine_to_check"]
