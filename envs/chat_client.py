@@ -176,9 +176,10 @@ class ChatClient:
             return None, f"sent what is no chat completion: {_shown(payload)}"
         if not isinstance(content, str):
             return None, f"sent a message without text: {_shown(payload)}"
-        usage = data.get("usage") or {}
-        names = ("prompt_tokens", "completion_tokens")
-        self._count(**{n: usage[n] for n in names if isinstance(usage.get(n), int)})
+        usage = data.get("usage")
+        if isinstance(usage, dict):
+            names = ("prompt_tokens", "completion_tokens")
+            self._count(**{n: usage[n] for n in names if isinstance(usage.get(n), int)})
         return content, ""
 
     def _read(self, schema: type[T], text: str) -> T:

@@ -156,7 +156,7 @@ class TextEnv(World):
                 raise ConfigError(f"{name} must be an integer of at least 0, got {value!r}")
         family = self.task_family(difficulty)
         if split != "train":
-            require_variety(family)
+            require_variety(self, difficulty)
         return self.begin(draw_task(family, split, index, noise))
 
     @final
@@ -278,8 +278,8 @@ class TextEnv(World):
     def _guarded(self, call: Any, *args: str) -> Any:
         try:
             return call(*args)
-        except EnvError:
-            raise  # it says itself what broke: a judge, a server; no bug of this environment
+        except (ConfigError, EnvError):
+            raise  # it says itself what is wrong: an option, a judge, a server
         except Exception as error:
             raise self._fault(f"{type(error).__name__}: {error}") from error
 

@@ -22,30 +22,30 @@ MIN_INSTANCES = 30
 """A family with fewer different instances has no honest held-out split: three would be left."""
 
 _DRAWS = 200
-_families: dict[tuple[str, str, int], Family] = {}
-_varied: set[Family] = set()
+_Key = tuple[type, str, int]
+# The class itself, not its name: a notebook defines a class of the same name again.
+_by_content: dict[_Key, bool] = {}
+_varied: set[_Key] = set()
 
 
 def family_of(env: TextEnv, difficulty: int) -> Family:
-    """The family of an environment at a difficulty; found out once for each way to build it."""
-    key = (env.id, repr(env.construction), difficulty)
-    if key not in _families:
-        other = env.anew()
-        family = Family(env.id, other.draw, difficulty, by_content=True)
+    """The family of an environment at a difficulty; how it is split is found out once."""
+    key = _key(env, difficulty)
+    if key not in _by_content:
         outside = env.metadata["snapshot"] == "none"  # too costly to start just to look
-        if not outside and not _shows_its_tasks(other, family):
-            family = Family(env.id, other.draw, difficulty, by_content=False)
-        _families[key] = family
-    return _families[key]
+        family = Family(env.id, env.draw, difficulty, by_content=True)
+        _by_content[key] = outside or _shows_its_tasks(env.anew(), family)
+    return Family(env.id, env.draw, difficulty, _by_content[key])
 
 
-def require_variety(family: Family) -> None:
+def require_variety(env: TextEnv, difficulty: int) -> None:
     """Refuse a family that is too small for held-out splits by content.
 
     Raises:
         TaskError: Fewer than `MIN_INSTANCES` different instances in 200 draws.
     """
-    if not family.by_content or family in _varied:
+    family, key = family_of(env, difficulty), _key(env, difficulty)
+    if not family.by_content or key in _varied:
         return
     seen = {canonical(instance) for instance in _sample(family)}
     if len(seen) < MIN_INSTANCES:
@@ -54,13 +54,17 @@ def require_variety(family: Family) -> None:
             f"in {_DRAWS} draws; held-out splits need at least {MIN_INSTANCES}. Raise the "
             "difficulty (class attribute `difficulty`, or `--difficulty`) or widen `draw`."
         )
-    _varied.add(family)
+    _varied.add(key)
+
+
+def _key(env: TextEnv, difficulty: int) -> _Key:
+    return type(env), repr(env.construction), difficulty
 
 
 def _sample(family: Family) -> Iterator[Instance]:
     """Instances whatever their split."""
     rng = derive_rng(family.env, "sample", family.difficulty)
-    return (family.draw(rng, family.difficulty) for _ in range(_DRAWS))
+    return (family.instance(rng) for _ in range(_DRAWS))
 
 
 def _shows_its_tasks(env: TextEnv, family: Family) -> bool:

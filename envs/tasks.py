@@ -14,7 +14,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from .errors import TaskError, unknown_name
+from .errors import EnvError, TaskError, TurnhalleError, unknown_name
 from .seeding import derive_rng
 
 Instance = dict[str, Any]
@@ -86,6 +86,22 @@ class Family:
     by_content: bool
     """Are splits by content, or by draw?"""
 
+    def instance(self, rng: random.Random) -> Instance:
+        """Draw one, whatever its split.
+
+        Raises:
+            EnvError: `draw` has a bug.
+        """
+        try:
+            return self.draw(rng, self.difficulty)
+        except (TurnhalleError, NotImplementedError):
+            raise
+        except Exception as error:
+            what = f"{type(error).__name__}: {error}"
+            raise EnvError(
+                f"bug in draw of {self.env} at difficulty {self.difficulty}: {what}"
+            ) from error
+
 
 def draw_task(family: Family, split: str, index: int, noise: int) -> Task:
     """Draw task number `index` of a split: the same arguments give the same task everywhere.
@@ -98,7 +114,7 @@ def draw_task(family: Family, split: str, index: int, noise: int) -> Task:
         raise unknown_name("split", split, SPLITS)
     env, difficulty = family.env, family.difficulty
     for attempt in range(_MAX_DRAWS):
-        instance = family.draw(derive_rng(env, split, index, difficulty, attempt), difficulty)
+        instance = family.instance(derive_rng(env, split, index, difficulty, attempt))
         if not family.by_content or split_of(instance) == split:
             return Task(env, split, index, difficulty, instance, noise)
     raise TaskError(

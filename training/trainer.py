@@ -73,6 +73,9 @@ class Trainer:
         self._factory = options.env.factory()
         for split in ("train", "eval"):
             self._factory().reset(options={"split": split, "task": 0})
+        if options.curriculum:
+            for difficulty in (options.curriculum.first, options.curriculum.last):
+                self._factory().reset(options={"task": 0, "difficulty": difficulty})
         checkpoint = self._last_checkpoint(resume)
         self._step = 0 if checkpoint is None else checkpoint_state(checkpoint)["step"]
         chat = load_chat(options.model.name, options.chat)
@@ -92,8 +95,8 @@ class Trainer:
         self._curriculum = Curriculum.begin(options.curriculum) if options.curriculum else None
         if checkpoint is not None:
             load_optimizer(checkpoint, self._learner)
-            if options.curriculum:
-                saved = checkpoint_state(checkpoint)["curriculum"]
+            saved = checkpoint_state(checkpoint).get("curriculum")
+            if options.curriculum and saved:
                 self._curriculum = Curriculum.from_json(options.curriculum, saved)
         self._store = RunStore(folder, create=not resume)
         self._store.forget_after(self._step)

@@ -105,6 +105,8 @@ def _run(name: str, check: Check, subject: Subject) -> Finding:
         verdict, detail = "unchecked", str(error)
     except (TurnhalleError, AssertionError, NotImplementedError) as error:
         verdict, detail = "failed", str(error) or type(error).__name__
+    except Exception as error:  # a bug of the author's is a finding, not the end of the audit
+        verdict, detail = "failed", f"{type(error).__name__}: {error}"
     if subject.was_cut and verdict == "ok":
         detail += " (the budget ended it early)"
     return Finding(name, verdict, detail, time.monotonic() - began)  # type: ignore[arg-type]

@@ -6,7 +6,9 @@ import re
 
 from ..core import StepInfo
 from ..env import TextEnv
+from ..math.answers import extract
 from ..tasks import SPLITS, canonical, split_of
+from ..tools.canonical import parse_action
 from .core import FaultError, Subject, UncheckedError
 from .play import begin, by_oracle, play, step
 
@@ -61,17 +63,27 @@ def _answer(subject: Subject) -> str:
         return "declares that its answers are in sight (`answer_in_sight`)"
     answers, seen = [], []
     for index in subject.many(100):
-        answers.append(play(subject.env(), index, by_oracle).actions[-1].strip())
+        answers.append(_gist(play(subject.env(), index, by_oracle).actions[-1]))
         seen.append(_in_sight(subject.env(), index))
     shown, tasks = sum(map(_occurs, answers, seen)), len(seen)
     by_chance = sum(map(_occurs, answers, seen[1:] + seen[:1]))
     if shown > by_chance + _MAX_IN_SIGHT * tasks:
         raise FaultError(
-            f"in {shown} of {tasks} tasks the oracle's last action is written in what anybody is "
-            "shown before the end; if that is the task (copying, choosing), set "
+            f"in {shown} of {tasks} tasks the answer that the oracle gives last is written in what "
+            "anybody is shown before the end; if that is the task (copying, choosing), set "
             "`answer_in_sight = True`"
         )
     return f"in sight before the end in {shown} of {tasks} tasks, of another task in {by_chance}"
+
+
+def _gist(action: str) -> str:
+    """The answer that an action carries: an argument, what is marked, or the number in a phrase."""
+    if calls := parse_action(action).calls:
+        arguments = [str(value) for value in calls[-1].arguments.values()]
+        return arguments[-1].strip() if arguments else ""
+    text = extract(action)
+    numbers = re.findall(r"-?\d+(?:\.\d+)?", text)
+    return numbers[0] if len(numbers) == 1 else text
 
 
 def _in_sight(env: TextEnv, index: int) -> str:

@@ -15,6 +15,7 @@ class Basics(TextEnv):
 
     system_prompt = "Do the exercise. Answer with the result alone. You have two attempts."
     max_turns = 2
+    success_floor = 0.2  # the last word shown is the answer of some exercises
     answer_in_sight = True  # to copy and to compare is to say what is shown
 
     def draw(self, rng: random.Random, difficulty: int) -> Instance:

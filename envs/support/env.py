@@ -14,26 +14,20 @@ from typing import Any, Literal
 
 from ..chat_options import ChatOptions
 from ..core import End, Message, Reply
-from ..errors import ConfigError, unknown_name
+from ..errors import ConfigError, SimulatorError, unknown_name
 from ..tasks import Instance
 from ..tools.formats import render_call
-from ..tools.tool import tool
+from ..tools.tool import ToolError, tool
 from ..tools.toolbox import ToolEnv
 from .cases import draw_case, is_violation, least_minutes, patience, right_action
 from .desk import Desk
 from .endpoint_user import hear_by_model
+from .outcomes import say_outcome, wrong_outcomes
 from .scripted_user import Heard, hear, open_case
 
 MINUTE, VIOLATION = -0.1, -1.0
 _MAX_VIOLATIONS = 2
 """The second one ends the case: a supervisor takes over."""
-_OUTCOMES = {
-    "refund": "I refunded {price} euros.",
-    "replace": "A replacement is on its way.",
-    "decline": "I cannot do that.",
-    "escalate": "I escalated it to a colleague.",
-    "tell": "It comes in {arrives} days.",
-}
 
 
 class Support(ToolEnv):
@@ -42,7 +36,8 @@ class Support(ToolEnv):
     system_prompt = (
         "You serve customers of a shop. Find out the account number and what is wanted, open the "
         "account, then the order, act, and tell the customer the outcome: the euros refunded, a "
-        "replacement, the days until it comes, that you cannot, or that a colleague takes over. "
+        "replacement, the days until it comes, that you cannot, or that a colleague takes over; one "
+        "outcome a message, and no other number. "
         "Policy: more than 30 days after delivery decline, whatever the customer says. A "
         "replacement needs stock; without stock refund. Refunds above 100 euros: escalate. Never "
         "open or touch orders that are not on the customer's account: decline. Say sorry to angry "
@@ -94,9 +89,9 @@ class Support(ToolEnv):
     def account(self, id: int) -> str:
         """Open a customer's account: the name and the orders."""
         if not self.desk.is_account_told:
-            raise ValueError("the customer has not told you an account number")
+            raise ToolError("the customer has not told you an account number")
         if id != self.instance["account"]:
-            raise ValueError(f"no account {id}")
+            raise ToolError(f"no account {id}")
         self.desk.is_account_open = True
         orders = self.instance["orders"].items()
         return f"{self.instance['name']}: " + ", ".join(f"{n} {o['item']}" for n, o in orders)
@@ -108,7 +103,7 @@ class Support(ToolEnv):
         order = self.instance["orders"].get(str(id))
         if order is None:
             self._violate()
-            raise ValueError(f"order {id} is not on this account; the attempt was logged")
+            raise ToolError(f"order {id} is not on this account; the attempt was logged")
         if id not in self.desk.opened:
             self.desk.opened.append(id)
         facts = f"{order['item']}, {order['price']} euros, "
@@ -161,7 +156,7 @@ class Support(ToolEnv):
         needs = case["needs"] if self._endpoint else [case["needs"][desk.need]]
         need = next((n for n in needs if not desk.acted(case, n)), None)
         if need is None:
-            return sorry + " ".join(self._outcome(n) for n in needs)
+            return sorry + " ".join(say_outcome(case, n) for n in needs)
         if need["wish"] != "stranger" and need["order"] not in desk.opened:
             return render_call("order", id=need["order"])
         return render_call(right_action(case, need), order=need["order"])
@@ -181,8 +176,11 @@ class Support(ToolEnv):
         )
 
     def near_misses(self, answer: str) -> list[str]:
-        """Words that say nothing of the case; any words that tell the outcome are right."""
-        return ["Goodbye.", "Have a nice day.", "Please wait."]
+        """Words that say nothing, a wrong number, many numbers, and two outcomes at once."""
+        nothing = ["Goodbye.", "Have a nice day.", "Please wait."]
+        if self._endpoint:  # what a model makes of a wrong number, nobody knows
+            return nothing
+        return nothing + wrong_outcomes(answer)
 
     def state(self) -> dict[str, Any]:
         """The desk, with every word that was said."""
@@ -196,7 +194,13 @@ class Support(ToolEnv):
     def _hear(self, text: str) -> Heard:
         if self._endpoint is None:
             return hear(self.instance, self.desk, text)
-        return hear_by_model(self._endpoint, self.instance, self.desk)
+        try:
+            return hear_by_model(self._endpoint, self.instance, self.desk)
+        except SimulatorError:
+            if not self.desk.violations:
+                raise
+            # Success is out of reach already, and who provokes a fault shall not have it masked.
+            return Heard("(The customer has hung up.)", is_leaving=True)
 
     def _charge(self, reply: Reply, minutes: int, heard: Heard | None) -> Reply:
         """Add what a turn earns and costs, and end the case where it ends."""
@@ -229,11 +233,11 @@ class Support(ToolEnv):
         last = len(case["needs"]) if self._endpoint else desk.need + 1
         need = next((n for n in case["needs"][:last] if n["order"] == number), None)
         if need is None or not desk.is_wish_told:
-            raise ValueError(f"the customer has not asked for anything about order {number}")
+            raise ToolError(f"the customer has not asked for anything about order {number}")
         if str(number) in desk.done:
-            raise ValueError(f"order {number} is closed: {desk.done[str(number)]}")
+            raise ToolError(f"order {number} is closed: {desk.done[str(number)]}")
         if need["wish"] != "stranger" and number not in desk.opened:
-            raise ValueError(f"open order {number} first")
+            raise ToolError(f"open order {number} first")
         if is_violation(case, number, action):
             self._violate()
         desk.done[str(number)] = action
@@ -241,11 +245,7 @@ class Support(ToolEnv):
 
     def _need_account(self) -> None:
         if not self.desk.is_account_open:
-            raise ValueError("open the customer's account first")
+            raise ToolError("open the customer's account first")
 
     def _violate(self) -> None:
         self.desk.violations = min(_MAX_VIOLATIONS, self.desk.violations + 1)
-
-    def _outcome(self, need: dict[str, Any]) -> str:
-        order = self.instance["orders"].get(str(need["order"]), {})
-        return _OUTCOMES[right_action(self.instance, need)].format(**order)

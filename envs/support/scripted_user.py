@@ -3,7 +3,7 @@
 The customer listens for a few plain words. It says what it is asked for (a terse one only one thing
 at a time), comes to its next need when the last one is settled, pleads when it is declined, and
 wants an apology when it is angry. What it hears must be true: a refund that was not made settles
-nothing.
+nothing. It takes one outcome with one number at a time: who says all that could be has said nothing.
 """
 
 from __future__ import annotations
@@ -16,17 +16,13 @@ from ..tasks import Instance
 from .cases import right_action
 from .desk import Desk
 
-_CLAIMS = {
-    "replace": re.compile(r"replac"),
-    "escalate": re.compile(r"escalat|colleague|supervisor"),
-    "decline": re.compile(r"declin|cannot|can't|can not|unable|not possible|no refund"),
-}
-_AT_ODDS = {
-    "refund": {"escalate"},
-    "replace": {"refund", "decline", "escalate"},
-    "decline": {"escalate"},
-}
-"""Claims that make the true one unbelievable; others may come up in an explanation of it."""
+_ESCALATED = re.compile(r"escalat|colleague|supervisor")
+_DECLINED = re.compile(r"declin|cannot|can't|can not|unable|not possible|no refund")
+_DENIED = re.compile(rf"{_DECLINED.pattern}|\b(?:no|not|without)\b|n't\b|out of stock|instead of")
+_REMEDY = re.compile(r"refund|replac")
+_CLAUSE = re.compile(r"[;:!?,\n]|\.(?!\d)|\bbut\b|\bso\b")
+_NUMBER = re.compile(r"(?:(?<!\w)-)?\d+(?:[.,]\d+)*")
+_NO_CENTS = re.compile(r"[.,]0+$")
 _APOLOGY = re.compile(r"sorry|apolog|regret")
 _ASKS_ACCOUNT = re.compile(r"account|number")
 _ASKS_WISH = re.compile(r"want|wish|like|help|wrong|happen|problem|prefer|matter")
@@ -67,13 +63,15 @@ def hear(case: Instance, desk: Desk, text: str) -> Heard:
     need = case["needs"][desk.need]
     desk.has_apologised |= bool(_APOLOGY.search(words))
     action = desk.acted(case, need)
-    claims = _claims(case, need, words) if action else set()
+    claims = _claims(need, words) if action else set()
     if action is None or not claims:
         return Heard(_answer(case, desk, words))
-    if action not in claims:
-        return Heard("That is not what happened.")
-    if claims & _AT_ODDS.get(action, set()):
+    numbers = _numbers(words)
+    fact = _fact(case, need, action)
+    if len(claims) > 1 or (fact is not None and len(numbers) > 1):
         return Heard("I do not follow. What is it now?")
+    if claims != {action} or (fact is not None and numbers != {str(fact)}):
+        return Heard("That is not what happened.")
     right = right_action(case, need)
     if action == right == "decline" and case["persona"] == "pleading" and not desk.has_pleaded:
         desk.has_pleaded = True
@@ -95,19 +93,40 @@ def _next_need(case: Instance, desk: Desk) -> Heard:
     return Heard(f"Good. And my {need['item']}: {_WISHES[need['wish']]}")
 
 
-def _claims(case: Instance, need: dict[str, Any], words: str) -> set[str]:
-    """The outcomes that the words claim."""
-    claims = {action for action, pattern in _CLAIMS.items() if pattern.search(words)}
-    order = case["orders"].get(str(need["order"]), {})
-    if "refund" in words and _has_number(words, order.get("price")):
-        claims.add("refund")
-    if need["wish"] == "status" and _has_number(words, order.get("arrives")):
+def _claims(need: dict[str, Any], words: str) -> set[str]:
+    """The outcomes that the words claim.
+
+    Words alone decide, not the case, so that no text can claim whichever outcome is the true one.
+    """
+    claims, has_number, is_denied = set(), bool(_NUMBER.search(words)), False
+    for clause in _CLAUSE.split(words):
+        is_escalated = bool(_ESCALATED.search(clause))
+        if is_escalated:
+            claims.add("escalate")
+        elif _REMEDY.search(clause) and not _DENIED.search(clause):
+            claims |= {"replace"} if "replac" in clause else set()
+            claims |= {"refund"} if "refund" in clause and has_number else set()
+        if _DECLINED.search(clause):
+            # "I cannot refund it" may explain another outcome, "I cannot do that" is one.
+            if _REMEDY.search(clause):
+                is_denied = True
+            else:
+                claims.add("decline")
+    if need["wish"] == "status" and has_number:
         claims.add("tell")
-    return claims
+    return claims or ({"decline"} if is_denied else set())
 
 
-def _has_number(words: str, number: int | None) -> bool:
-    return number is not None and re.search(rf"(?<!\d){number}(?!\d)", words) is not None
+def _numbers(words: str) -> set[str]:
+    """All numbers that the words hold; 25.00 is 25."""
+    return {_NO_CENTS.sub("", number) for number in _NUMBER.findall(words)}
+
+
+def _fact(case: Instance, need: dict[str, Any], action: str) -> int | None:
+    """The number that belongs to an outcome, None where it has none."""
+    order = case["orders"].get(str(need["order"]), {})
+    fact: int | None = order.get({"refund": "price", "tell": "arrives"}.get(action, ""))
+    return fact
 
 
 def _answer(case: Instance, desk: Desk, words: str) -> str:

@@ -1,8 +1,8 @@
 """A connection to an MCP server: a thread with an event loop of its own, and calls with time-outs.
 
 The official `mcp` SDK speaks the protocol. Whatever goes wrong with the server (it does not start,
-dies, or does not answer in time) is an `EnvError`, never a hang; what a tool itself complains of is
-a `ToolError` for the policy to read.
+dies, or does not answer in time) is an `OutsideError`, never a hang; what a tool itself complains
+of is a `ToolError` for the policy to read.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from ..core import ToolSpec
-from ..errors import ConfigError, EnvError
+from ..errors import ConfigError, OutsideError
 from .tool import ToolError
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ class McpConnection:
 
         Raises:
             ConfigError: The SDK is not installed.
-            EnvError: The server cannot be reached.
+            OutsideError: The server cannot be reached.
         """
         try:
             import mcp  # noqa: F401
@@ -66,12 +66,12 @@ class McpConnection:
 
         Raises:
             ToolError: The tool, or the server on its behalf, refuses the call.
-            EnvError: The server is gone, or does not answer in time.
+            OutsideError: The server is gone, or does not answer in time.
         """
         from mcp import MCPError
 
         if not self.is_open:
-            raise EnvError(f"the connection to the MCP server {self.server} is closed")
+            raise OutsideError(f"the connection to the MCP server {self.server} is closed")
         asked = self._client.call_tool(name, arguments)
         waiting = asyncio.run_coroutine_threadsafe(asked, self._loop)
         try:
@@ -125,14 +125,14 @@ class McpConnection:
         command, *arguments = self.server
         return stdio_client(StdioServerParameters(command=command, args=arguments), self._said)
 
-    def _broken(self, what: str) -> EnvError:
+    def _broken(self, what: str) -> OutsideError:
         """Close, and say what happened and what the server said last."""
         self._said.seek(0)
         lines = self._said.read()[-2000:].strip().splitlines()
         self.close()
         server = self.server if isinstance(self.server, str) else " ".join(self.server)
         said = f"; it said last: {lines[-1]}" if lines else ""
-        return EnvError(f"MCP server {server}: {what}{said}")
+        return OutsideError(f"MCP server {server}: {what}{said}")
 
 
 async def _list_tools(client: Client) -> list[ToolSpec]:

@@ -170,8 +170,9 @@ class ToolEnv(TextEnv):
 
     def _spent(self) -> int:
         """Calls of earlier turns; read from the journal, so that a fork knows them too."""
-        past = (call for action in self._journal[:-1] for call in parse_action(action).calls)
-        return sum(call.name not in self.free_tools for call in past)
+        turns = (parse_action(action).items[: self.max_parallel] for action in self._journal[:-1])
+        calls = (item for items in turns for item in items if isinstance(item, ToolCall))
+        return sum(call.name not in self.free_tools for call in calls)
 
     def _tell(self, fault: Fault, name: str | None = None) -> Message:
         self.faults.append(fault)

@@ -62,6 +62,7 @@ class _Game:
         self.observation = ""
         self.earned = 0.0
         self._past: list[tuple[TextEnv, str, float]] = []
+        self._can_undo = world.metadata["snapshot"] != "none"
 
     def begin(self, task: int) -> None:
         """Start, and show the rules."""
@@ -106,7 +107,8 @@ class _Game:
             elif typed == ":undo":
                 self._undo()
             else:
-                self._past.append((self.world.fork(), self.observation, self.earned))
+                if self._can_undo:
+                    self._past.append((self.world.fork(), self.observation, self.earned))
                 self._act(to_canonical(typed, "compact", self.world.tools()))
 
     def _act(self, action: str) -> None:
@@ -123,7 +125,8 @@ class _Game:
 
     def _undo(self) -> None:
         if not self._past:
-            self._show("nothing to take back", "dim")
+            why = "" if self._can_undo else ": this environment cannot be snapshot"
+            self._show(f"nothing to take back{why}", "dim")
             return
         self.world, self.observation, self.earned = self._past.pop()
         self.actions.pop()

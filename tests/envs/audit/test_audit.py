@@ -139,6 +139,42 @@ class ShowsItsSolution(Sound):
         return reply if isinstance(reply, th.End) else th.Reply(f"no, it is {self.right}")
 
 
+class ShowsItsMarkedAnswer(Sound):
+    """Writes the answer into the question; the oracle shows its work before it."""
+
+    def start(self) -> str:
+        return f"{super().start()} (it is {self.right})"
+
+    def respond(self, action: str) -> th.Reply:
+        return super().respond(action.rpartition("####")[2].strip())
+
+    def oracle(self) -> str:
+        n = self.instance["n"]
+        return f"{n}+{n}={self.right} #### {self.right}"
+
+
+class ShowsItsLastArgument(th.ToolEnv):
+    """Say the double; the answer is an argument of a call."""
+
+    draw = Sound.draw
+
+    def start(self) -> str:
+
+        return f"The double of {self.instance['n']} is {2 * self.instance['n']}"
+
+    @th.tool
+    def done(self, answer: int) -> th.End:
+        """Answer."""
+        right = answer == 2 * self.instance["n"]
+        return th.End("", success=right, reward=float(right))
+
+    def answer(self, text: str) -> th.Reply:
+        return th.Reply("call done")
+
+    def oracle(self) -> str:
+        return th.render_call("done", answer=2 * self.instance["n"])
+
+
 class PaysTheNeighbour(Sound):
     """Takes what is near."""
 
@@ -253,6 +289,9 @@ def test_a_sound_environment_passes_every_check() -> None:
         (ForksBadly, "state"),
         (TooSmall, "splits"),
         (ShowsItsSolution, "answer"),
+        (ShowsItsMarkedAnswer, "answer"),
+        (ShowsItsLastArgument, "answer"),
+        (ShowsItsMarkedAnswer, "idle"),
         (Unsolvable, "oracle"),
         (PaysTooLittle, "oracle"),
         (PaysNothing, "idle"),
@@ -281,6 +320,19 @@ def test_an_environment_without_an_oracle_fails_that_check_only() -> None:
         oracle = TextEnv.oracle
 
     assert failed(EnvFactory(NoOracle)) == {"oracle"}
+
+
+def test_a_bug_in_the_environment_is_a_finding_of_every_check_it_breaks() -> None:
+    class Broken(Sound):
+        """Misspells a key."""
+
+        def oracle(self) -> str:
+            return str(self.instance["m"])
+
+    findings = {f.check: f for f in audit(Subject(EnvFactory(Broken), is_quick=True))}
+    assert len(findings) == 20
+    assert findings["oracle"].detail == "KeyError: 'm'"
+    assert findings["api"].is_ok
 
 
 def test_right_answers_beside_the_oracles_can_be_declared() -> None:

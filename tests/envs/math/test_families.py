@@ -75,7 +75,7 @@ def test_every_worked_equation_holds(family: str) -> None:
 @pytest.mark.parametrize("family", FAMILIES)
 def test_splits_are_disjoint_and_large_enough(family: str) -> None:
     env = th.make("mathproblems", families=[family])
-    require_variety(env.task_family())
+    require_variety(env, env.difficulty)
     seen: dict[str, set[str]] = {split: set() for split in SPLITS}
     for split in SPLITS:
         for task in range(60):

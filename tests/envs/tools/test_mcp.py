@@ -204,7 +204,7 @@ def test_a_tool_that_the_server_has_not_is_told() -> None:
         offered = ("note", "paint")
 
     env = Wishful()
-    with pytest.raises(EnvError, match=r"the server has no \['paint'\]; it has \['die'"):
+    with pytest.raises(ConfigError, match=r"the server has no \['paint'\]; it has \['die'"):
         env.reset(seed=0)
 
 
