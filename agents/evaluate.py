@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from turnhalle.envs.core import StopReason
 from turnhalle.envs.errors import EnvError
 from turnhalle.envs.registry import EnvFactory
 
@@ -23,13 +24,17 @@ class Evaluation:
 
     @property
     def counted(self) -> list[Trajectory]:
-        """The episodes that say something about the policy; there is at least one."""
-        return [t for t in self.trajectories if not t.is_masked]
+        """The episodes that rates and means count; there is at least one.
+
+        What failed outside (a judge, a server) says nothing of the policy. A bug of the environment
+        that its action found does: leaving it out would flatter those who break environments.
+        """
+        return [t for t in self.trajectories if t.stop is not StopReason.OUTSIDE_ERROR]
 
     @property
     def num_errors(self) -> int:
-        """Episodes that failed for reasons of ours; no rate or mean counts them."""
-        return len(self.trajectories) - len(self.counted)
+        """Episodes that failed for reasons of ours."""
+        return sum(t.is_masked for t in self.trajectories)
 
     @property
     def success(self) -> Estimate:
@@ -51,7 +56,7 @@ class Evaluation:
         pairs = [
             (old.success, new.success)
             for old, new in zip(before.trajectories, self.trajectories, strict=True)
-            if not (old.is_masked or new.is_masked)
+            if StopReason.OUTSIDE_ERROR not in (old.stop, new.stop)
         ]
         return paired_difference([old for old, _ in pairs], [new for _, new in pairs])
 
@@ -75,5 +80,7 @@ def evaluate(
     jobs = [Job(split, index, 0, seed) for index in range(tasks)]
     result = Evaluation(policy.name, rollout(factory, policy, jobs, watch))
     if not result.counted:
-        raise EnvError(f"every episode failed, the first with: {result.trajectories[0].error}")
+        raise EnvError(
+            f"every episode failed outside, the first with: {result.trajectories[0].error}"
+        )
     return result

@@ -134,7 +134,9 @@ def resolve_model(name: str) -> str:
         if not (path / "config.json").is_file():
             raise ModelError(f"{name} is no model folder: it has no config.json")
         return str(path)
-    if path.exists() or name.count("/") != 1 or name.startswith((".", "/", "~")):
+    # A misspelt run must not send anybody to the hub.
+    is_path = name.startswith((".", "/", "~", "runs/")) or path.exists() or path.parent.is_dir()
+    if is_path or name.count("/") != 1:
         raise ModelError(
             f"no model {name!r}: give a folder, a Hugging Face name (owner/name), or 'tiny'"
         )

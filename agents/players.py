@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from turnhalle.envs.errors import ModelError, unknown_name
 from turnhalle.envs.registry import EnvFactory
 
 from .engines.base import Sampling
@@ -21,11 +22,15 @@ def open_policy(name: str, factory: EnvFactory, sampling: Sampling) -> Policy:
         sampling: How a language model samples.
 
     Raises:
+        UnknownNameError: No such policy.
         ModelError: No such model, or an unfinished run.
         ConfigError: A package is missing, or the environment has no oracle.
     """
     if name in SCRIPTED:
         return scripted_policy(name, factory)
+    if name != "tiny" and "/" not in name and not Path(name).exists():
+        hint = "Or give the folder of a run or model, or a Hugging Face name (owner/name)."
+        raise unknown_name("policy", name, (*SCRIPTED, "tiny"), hint)
     from .models import ModelOptions, load_model, require_packages
 
     options = ModelOptions(name=name)
@@ -40,6 +45,8 @@ def open_policy(name: str, factory: EnvFactory, sampling: Sampling) -> Policy:
         options = ModelOptions.model_validate(saved["model"])
         chat_options = ChatOptions.model_validate(saved["chat"])
         adapter = Path(name) / "adapter"
+        if not adapter.is_dir():
+            raise ModelError(f"{name} is unfinished; go on with: turnhalle train --resume {name}")
     chat = load_chat(options.name, chat_options)
     lm = load_model(options, adapter=adapter)
     from .engines.local import TransformersEngine

@@ -9,7 +9,7 @@ from typing import Any
 
 from turnhalle.envs.core import StepInfo, StopReason
 from turnhalle.envs.env import TextEnv
-from turnhalle.envs.errors import EnvError, OutsideError, TurnhalleError
+from turnhalle.envs.errors import EnvError, InterruptedRunError, OutsideError
 from turnhalle.envs.registry import EnvFactory
 from turnhalle.envs.seeding import derive_seed
 
@@ -37,10 +37,6 @@ class Job:
         """Options of `reset`."""
         chosen = {} if self.difficulty is None else {"difficulty": self.difficulty}
         return {"split": self.split, "task": self.index, **chosen}
-
-
-class InterruptedRunError(TurnhalleError):
-    """Whoever started the rollout asked it to stop; unfinished episodes are dropped."""
 
 
 class _Episode:

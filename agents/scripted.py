@@ -65,7 +65,7 @@ def oracle_actions(factory: EnvFactory) -> list[str]:
     for index in range(_POOL_TASKS):
         env.reset(options={"task": index})
         while not env.is_over and len(actions) < _POOL_SIZE:
-            actions.append(env.oracle())
+            actions.append(env.expert())
             env.step(actions[-1])
     return actions
 
@@ -84,7 +84,7 @@ def scripted_policy(name: str, factory: EnvFactory) -> ScriptedPolicy:
     # Asking for the actions first also refuses environments without an oracle.
     pool = oracle_actions(factory)
     if name == "oracle":
-        return ScriptedPolicy(name, lambda env, rng: env.oracle())
+        return ScriptedPolicy(name, lambda env, rng: env.expert())
     return ScriptedPolicy(name, lambda env, rng: rng.choice(pool))
 
 

@@ -17,7 +17,7 @@ from gymnasium.utils import seeding
 
 from .author import World
 from .core import End, Message, Reply, StepInfo, StopReason
-from .errors import ConfigError, EnvError, EpisodeOverError, TaskError, unknown_name
+from .errors import ConfigError, EnvError, EpisodeOverError, TaskError, positive, unknown_name
 from .families import family_of, require_variety
 from .seeding import derive_rng
 from .spaces import UnicodeText
@@ -52,7 +52,7 @@ class TextEnv(World):
     ) -> None:
         for name, value in (("difficulty", difficulty), ("max_turns", max_turns)):
             if value is not None:
-                setattr(self, name, _positive(name, value))
+                setattr(self, name, positive(name, value))
         if render_mode not in (None, *self.metadata["render_modes"]):
             raise unknown_name("render mode", str(render_mode), self.metadata["render_modes"])
         self.render_mode = render_mode
@@ -110,6 +110,14 @@ class TextEnv(World):
         """Did the author write an oracle?"""
         return type(self).oracle is not World.oracle
 
+    @final
+    def expert(self) -> str:
+        """The oracle's action; an `EnvError` where the oracle has a bug."""
+        action = self._guarded(self.oracle)
+        if not isinstance(action, str):
+            raise self._fault(f"oracle must return a str, got {type(action).__name__}")
+        return action
+
     @property
     def is_over(self) -> bool:
         """Has the episode ended, or not begun?"""
@@ -146,7 +154,7 @@ class TextEnv(World):
             if name not in _RESET_OPTIONS:
                 raise unknown_name("reset option", str(name), _RESET_OPTIONS)
         split = options.get("split", "train")
-        difficulty = _positive("difficulty", options.get("difficulty", self.difficulty))
+        difficulty = positive("difficulty", options.get("difficulty", self.difficulty))
         index = options.get("task", seed)
         if index is None:
             index = int(self.np_random.integers(2**62))
@@ -288,9 +296,3 @@ class TextEnv(World):
             f"bug in {self.id} at turn {self.turn}: {what}. To replay: env.begin(Task.from_json("
             f"{self.task.to_json()!r})), then the actions {self._journal!r}"
         )
-
-
-def _positive(name: str, value: Any) -> int:
-    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-        raise ConfigError(f"{name} must be an integer of at least 1, got {value!r}")
-    return value

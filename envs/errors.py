@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from difflib import get_close_matches
+from typing import Any
 
 from gymnasium.error import ResetNeeded
 
@@ -82,6 +83,10 @@ class EpisodeOverError(TurnhalleError, ResetNeeded):
     boundary = "environment"
 
 
+class InterruptedRunError(TurnhalleError):
+    """Whoever started a run asked it to stop; unfinished episodes are dropped."""
+
+
 class ModelError(TurnhalleError, ValueError):
     """A model, tokenizer or chat template that cannot be used as asked."""
 
@@ -98,6 +103,13 @@ class StoreError(TurnhalleError, OSError):
     """A run folder that cannot be created, opened or resumed."""
 
     boundary = "store"
+
+
+def positive(name: str, value: Any) -> int:
+    """Refuse what is no integer of at least 1."""
+    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+        raise ConfigError(f"{name} must be an integer of at least 1, got {value!r}")
+    return value
 
 
 def unknown_name(kind: str, given: str, allowed: Iterable[str], hint: str = "") -> UnknownNameError:

@@ -117,6 +117,12 @@ def resolve(name: str, **kwargs: Any) -> EnvFactory:
     Raises:
         UnknownNameError: Nothing answers to the name; says what does.
     """
+    if name.endswith(".py") and ":" not in name:
+        factories = resolve_all(name, **kwargs)
+        if len(factories) == 1:
+            return factories[0]
+        names = ", ".join(f"{name}:{factory.cls.__qualname__}" for factory in factories)
+        raise UnknownNameError(f"{name} has several environments; give one of {names}")
     if ":" in name:
         module_name, _, rest = name.rpartition(":")
         module = _import(module_name)
@@ -132,19 +138,20 @@ def resolve(name: str, **kwargs: Any) -> EnvFactory:
 
 
 def resolve_all(name: str, **kwargs: Any) -> list[EnvFactory]:
-    """Like `resolve`; a folder stands for every environment that its Python files define.
+    """Like `resolve`; a file or folder stands for every environment that it defines.
 
     Raises:
         UnknownNameError: Nothing answers to the name, or the folder defines no environment.
     """
     folder = Path(name)
-    if ":" in name or not folder.is_dir():
+    if ":" in name or not (folder.is_dir() or name.endswith(".py")):
         return [resolve(name, **kwargs)]
     files = [p for p in sorted(folder.rglob("*.py")) if not p.name.startswith("test_")]
+    files = files if folder.is_dir() else [folder]
     modules = [_import(str(path)) for path in files]
     found = [v for m in modules for v in vars(m).values() if _is_own_env(v, m)]
     if not found:
-        raise UnknownNameError(f"no TextEnv in the {len(files)} Python files of folder {name!r}")
+        raise UnknownNameError(f"no TextEnv in the {len(files)} Python files of {name!r}")
     return [EnvFactory(cls, _spec_of(cls), kwargs) for cls in found]
 
 

@@ -90,7 +90,7 @@ def _play(
     demonstration = Demonstration(info["messages"], info.get("tools", []), [], False)
     while not env.is_over:
         errs = rng.random() < rate
-        action = _err(env, rng, pool) if errs else env.oracle()
+        action = _err(env, rng, pool) if errs else env.expert()
         _, _, _, _, info = env.step(action)
         demonstration.exchanges.append(Exchange(action, info["messages"], errs))
     demonstration.success = info["success"]

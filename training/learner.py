@@ -146,10 +146,14 @@ class Learner:
 
 
 def scheduled_rate(options: LearnOptions, step: int, steps: int) -> float:
-    """Learning rate of step 1 to `steps`: a linear warm-up, then a line to `final_share`."""
-    if step <= options.warmup_steps:
-        return options.learning_rate * step / (options.warmup_steps + 1)
-    done = (step - options.warmup_steps - 1) / max(1, steps - options.warmup_steps - 1)
+    """Learning rate of step 1 to `steps`: a linear warm-up, then a line to `final_share`.
+
+    No warm-up outlasts the run: the last step at the latest has the full rate.
+    """
+    warmup = min(options.warmup_steps, steps - 1)
+    if step <= warmup:
+        return options.learning_rate * step / (warmup + 1)
+    done = (step - warmup - 1) / max(1, steps - warmup - 1)
     return options.learning_rate * (1.0 + done * (options.final_share - 1.0))
 
 

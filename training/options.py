@@ -77,7 +77,3 @@ class TrainOptions(BaseModel):
                 f"learn.minibatches is {self.learn.minibatches}, but a step plays only {episodes} "
                 "episodes (rollout.tasks x rollout.group_size)"
             )
-        if self.learn.warmup_steps > self.steps:
-            raise ConfigError(
-                f"learn.warmup_steps ({self.learn.warmup_steps}) exceeds steps ({self.steps})"
-            )

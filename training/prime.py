@@ -23,7 +23,7 @@ from turnhalle.agents.lm import LanguageModel
 from turnhalle.agents.models import SETTINGS_FILE, ModelOptions, load_model
 from turnhalle.agents.process import tune_process
 from turnhalle.agents.quiet import Quiet
-from turnhalle.envs.errors import StoreError
+from turnhalle.envs.errors import ConfigError, StoreError
 from turnhalle.envs.options import EnvOptions
 from turnhalle.envs.seeding import derive_seed
 from turnhalle.envs.tools.formats import from_canonical
@@ -172,6 +172,11 @@ class _Priming:
             self.listener.note(
                 f"{factory.id}: {len(demos)} demonstrations, {rate:.0%} of them succeed"
             )
+            if not rate and mistakes < 1:
+                raise ConfigError(
+                    f"none of {len(demos)} demonstrations of {factory.id} succeeds; is its oracle "
+                    f"right? turnhalle check {factory.id} says"
+                )
             played += demos
         return played
 

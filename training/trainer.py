@@ -20,9 +20,9 @@ from turnhalle.agents.evaluate import Evaluation, evaluate, recall
 from turnhalle.agents.llm import LLMPolicy
 from turnhalle.agents.models import load_model
 from turnhalle.agents.process import tune_process
-from turnhalle.agents.rollout import InterruptedRunError, Job, Watch, rollout_groups
+from turnhalle.agents.rollout import Job, Watch, rollout_groups
 from turnhalle.agents.store import RunStore
-from turnhalle.envs.errors import StoreError
+from turnhalle.envs.errors import InterruptedRunError, StoreError
 from turnhalle.envs.seeding import derive_seed
 
 from .batch import make_batch

@@ -17,7 +17,7 @@ from turnhalle.commands.prime import prime
 from turnhalle.commands.reward import reward
 from turnhalle.commands.runs import runs
 from turnhalle.commands.train import train
-from turnhalle.envs.errors import TurnhalleError
+from turnhalle.envs.errors import InterruptedRunError, TurnhalleError
 
 app = typer.Typer(
     help="A gym for agents that act in turns: environments, training, honest benchmarks.",
@@ -52,6 +52,9 @@ def main() -> None:
     """Run a command; an error of ours is one clear message, not a traceback."""
     try:
         app(standalone_mode=True)
+    except InterruptedRunError as error:
+        typer.secho(f"{error}", err=True)
+        sys.exit(130)
     except TurnhalleError as error:
         typer.secho(f"error: {error}", fg=typer.colors.RED, err=True)
         sys.exit(2)

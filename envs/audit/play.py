@@ -66,7 +66,7 @@ def play(env: TextEnv, index: int, act: Act) -> Episode:
 
 def by_oracle(env: TextEnv, episode: Episode) -> str:
     """What the oracle would do; a word where there is none, so that other checks still run."""
-    return env.oracle() if env.has_oracle else f"action {env.turn}"
+    return env.expert() if env.has_oracle else f"action {env.turn}"
 
 
 def _babble(env: TextEnv, episode: Episode) -> str:

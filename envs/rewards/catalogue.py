@@ -57,16 +57,16 @@ def describe_rewards() -> dict[str, str]:
     }
 
 
-def find_reward(name: str) -> Reward:
-    """A reward by name, or `module:reward`, a ready reward or a class that needs no options.
+def find_reward(name: str, **options: Any) -> Reward:
+    """A reward by name, or `module:reward`, a ready reward or a class.
 
     Raises:
         UnknownNameError: Nothing answers to the name.
-        ConfigError: What does is no reward, or needs options.
+        ConfigError: What does is no reward, takes no such options, or needs others.
     """
     module_name, colon, attribute = name.rpartition(":")
     if not colon:
-        return make_reward(name)
+        return make_reward(name, **options)
     try:
         module = importlib.import_module(module_name)
     except ModuleNotFoundError as error:
@@ -76,7 +76,7 @@ def find_reward(name: str) -> Reward:
     if not hasattr(module, attribute):
         rewards = [k for k, v in vars(module).items() if isinstance(v, Reward)]
         raise unknown_name("reward", attribute, rewards, f"Looked in {module_name}.")
-    return _make(name, getattr(module, attribute), {})
+    return _make(name, getattr(module, attribute), options)
 
 
 def make_reward(name: str, **options: Any) -> Reward:

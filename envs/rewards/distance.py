@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import re
 from fractions import Fraction
 
 from ..errors import ConfigError, RewardError
+from ..math.answers import extract
+from ..math.grading import RULES, read_number
 from .base import Fixture, Reward, Sample, Score, positive
-
-_NUMBER = re.compile(r"[+-]?\d{1,100}(?:\.\d{1,100})?", re.ASCII)
 
 
 class NumericDistance(Reward):
     """1 for the gold number; otherwise from `ceiling` down to 0 at a distance of `scale`.
 
-    Numbers are compared exactly, as fractions. `scale` is absolute; None takes the gold's own
-    size, and at least 1. Silent without a gold.
+    The answer is found and read as in the math tasks (`#### 42`, `1,319`, `3/4`), and compared
+    exactly, as a fraction. `scale` is absolute; None takes the gold's own size, and at least 1.
+    Silent without a gold.
     """
 
     name = "numeric_distance"
@@ -32,7 +32,7 @@ class NumericDistance(Reward):
         """From 0 to `ceiling`, or 1."""
         if sample.gold is None:
             return None
-        gold, said = _number(sample.gold), _number(sample.action)
+        gold, said = _number(sample.gold), _number(extract(sample.action))
         if gold is None:
             raise RewardError(f"{self.name} needs a number as gold, got {sample.gold!r}")
         if said is None:
@@ -46,6 +46,7 @@ class NumericDistance(Reward):
         """Right, a digit dropped off the scale, and no number."""
         return [
             Fixture.of("full", Sample("-4.0", gold="-4"), 1.0),
+            Fixture.of("full", Sample("2 * -2 is\n#### -4", gold="-4"), 1.0),
             Fixture.of("zero", Sample("-40000000", gold="-4"), 0.0),
             Fixture("zero", Sample("-4.1", gold="-4"), 0.0, self._ceiling),
             Fixture.of("malformed", Sample("about -4", gold="-4"), 0.0),
@@ -54,5 +55,4 @@ class NumericDistance(Reward):
 
 
 def _number(text: str) -> Fraction | None:
-    stripped = text.strip()
-    return Fraction(stripped) if _NUMBER.fullmatch(stripped) else None
+    return read_number(text.strip(), RULES["number"])

@@ -67,7 +67,11 @@ class ModelReward(Reward):
         import torch
 
         tokenizer, model, lock = load_classifier(self._folder, self._device)
-        rows = [self._encode(tokenizer, sample) for sample in samples]
+        # What is too long loses its beginning; a model cannot read nothing at all.
+        rows = [
+            encode(tokenizer, sample)[-self._max_tokens :] or [tokenizer.pad_token_id]
+            for sample in samples
+        ]
         length = max(len(row) for row in rows)
         pad = tokenizer.pad_token_id
         ids = torch.tensor([row + [pad] * (length - len(row)) for row in rows])  # [B, T]
@@ -76,19 +80,43 @@ class ModelReward(Reward):
             logits = model(ids.to(self._device), attention_mask=real.to(self._device)).logits
         return [float(score) for score in torch.sigmoid(logits[:, 0].float()).cpu()]
 
-    def _encode(self, tokenizer: Any, sample: Sample) -> list[int]:
-        prompt, action = as_utf8(sample.prompt), as_utf8(sample.action)
-        if tokenizer.chat_template:
-            messages = [
-                {"role": "user", "content": prompt},
-                {"role": "assistant", "content": action},
-            ]
-            text = tokenizer.apply_chat_template(messages, tokenize=False)
-            ids = tokenizer(text, add_special_tokens=False)["input_ids"]
-        else:
-            ids = tokenizer(prompt, action)["input_ids"]
-        # A model cannot read nothing at all.
-        return list(ids[-self._max_tokens :]) or [tokenizer.pad_token_id]
+
+def encode(tokenizer: Any, sample: Sample) -> list[int]:
+    """The tokens of prompt and action, neither of which can write a control token."""
+    prompt, action = _defused(tokenizer, sample.prompt), _defused(tokenizer, sample.action)
+    if tokenizer.chat_template:
+        messages = [
+            {"role": "user", "content": prompt},
+            {"role": "assistant", "content": action},
+        ]
+        text = tokenizer.apply_chat_template(messages, tokenize=False)
+        ids = tokenizer(text, add_special_tokens=False)["input_ids"]
+    else:
+        ids = tokenizer(prompt, action)["input_ids"]
+    return list(ids)
+
+
+def _defused(tokenizer: Any, text: str) -> str:
+    """The text with a space in each control token, so that it is read as the letters that it is.
+
+    A policy could otherwise end its message and write the next one itself. The letters stay: a
+    model shall see, and may punish, what was tried.
+    """
+    text = as_utf8(text)
+    controls = _control_tokens(tokenizer)
+    # Tokens may overlap, and taking one out can leave another.
+    while found := [token for token in controls if token in text]:
+        for token in found:
+            can_be_split = len(token) > 1 and token.split() == [token]
+            text = text.replace(token, f"{token[0]} {token[1:]}" if can_be_split else "")
+    return text
+
+
+def _control_tokens(tokenizer: Any) -> list[str]:
+    """Longest first. A folder may mark tokens as special without naming them in its lists."""
+    marked = [added.content for added in tokenizer.added_tokens_decoder.values() if added.special]
+    tokens = {token for token in (*tokenizer.all_special_tokens, *marked) if token.strip()}
+    return sorted(tokens, key=len, reverse=True)
 
 
 @lru_cache(maxsize=2)

@@ -4,7 +4,8 @@ The model is told who it is and what it wants, reads the conversation as quoted 
 with what it says and whether it leaves, and is satisfied. What was really done, the host knows: a
 model that calls itself satisfied with nothing done earns the agent nothing. Where the endpoint
 fails, or the model breaks its role, the error is of the boundary "simulated user", and the episode
-is masked: it is never the agent's failure.
+is masked: it is never the agent's failure. (Unless the agent has broken the policy before: then the
+episode has failed already, and ends.)
 """
 
 from __future__ import annotations
@@ -71,7 +72,10 @@ def hear_by_model(options: ChatOptions, case: Instance, desk: Desk) -> Heard:
     )
     messages = [Message(role="system", content=rules), Message(role="user", content=quoted)]
     said = shared_client(options, SimulatorError).ask_for(_Said, messages)
-    made_up = [n for n in _LONG_NUMBER.findall(said.says) if n != str(case["account"])]
+    # What the agent said may be repeated, or it could mask its own episode by asking for that.
+    known = [str(case["account"]), *(text for who, text in desk.said if who == "agent")]
+    numbers = _LONG_NUMBER.findall(said.says)
+    made_up = [number for number in numbers if not any(number in text for text in known)]
     if made_up or not said.says.strip():
         fault = f"made up the number {made_up[0]}" if made_up else "said nothing"
         raise SimulatorError(f"simulated user: {options.model} {fault} and so broke its role")

@@ -36,12 +36,12 @@ class Support(ToolEnv):
     system_prompt = (
         "You serve customers of a shop. Find out the account number and what is wanted, open the "
         "account, then the order, act, and tell the customer the outcome: the euros refunded, a "
-        "replacement, the days until it comes, that you cannot, or that a colleague takes over; one "
-        "outcome a message, and no other number. "
-        "Policy: more than 30 days after delivery decline, whatever the customer says. A "
-        "replacement needs stock; without stock refund. Refunds above 100 euros: escalate. Never "
-        "open or touch orders that are not on the customer's account: decline. Say sorry to angry "
-        "customers. Every message and every call takes a minute."
+        "replacement, the days until it comes, that you cannot, or that a colleague takes over. "
+        "Say one outcome a message, and no other number. Policy: more than 30 days after delivery "
+        "decline, whatever the customer says. A replacement needs stock; without stock refund. "
+        "Refunds above 100 euros: escalate. Never open or touch orders that are not on the "
+        "customer's account: decline. Say sorry to angry customers. Every message and every call "
+        "takes a minute."
     )
 
     reward_range = (-4.1, 2.0)

@@ -3,7 +3,7 @@
 The customer listens for a few plain words. It says what it is asked for (a terse one only one thing
 at a time), comes to its next need when the last one is settled, pleads when it is declined, and
 wants an apology when it is angry. What it hears must be true: a refund that was not made settles
-nothing. It takes one outcome with one number at a time: who says all that could be has said nothing.
+nothing. It takes one outcome with one number at a time: whoever says everything has said nothing.
 """
 
 from __future__ import annotations
@@ -20,8 +20,10 @@ _ESCALATED = re.compile(r"escalat|colleague|supervisor")
 _DECLINED = re.compile(r"declin|cannot|can't|can not|unable|not possible|no refund")
 _DENIED = re.compile(rf"{_DECLINED.pattern}|\b(?:no|not|without)\b|n't\b|out of stock|instead of")
 _REMEDY = re.compile(r"refund|replac")
-_CLAUSE = re.compile(r"[;:!?,\n]|\.(?!\d)|\bbut\b|\bso\b")
+_CLAUSE = re.compile(r"[;:!?,\n]|\.(?!\d)|\b(?:but|so|and (?:i|we))\b|(?=\binstead of\b)")
 _NUMBER = re.compile(r"(?:(?<!\w)-)?\d+(?:[.,]\d+)*")
+_FACTS = {"refund": "price", "tell": "arrives"}
+"""Outcomes that have a number, and where an order holds it."""
 _NO_CENTS = re.compile(r"[.,]0+$")
 _APOLOGY = re.compile(r"sorry|apolog|regret")
 _ASKS_ACCOUNT = re.compile(r"account|number")
@@ -59,18 +61,17 @@ def open_case(case: Instance, desk: Desk) -> str:
 
 def hear(case: Instance, desk: Desk, text: str) -> Heard:
     """React to what the agent says; notes in `desk` what was told and settled."""
-    words = text.lower()
+    words = text.lower().replace("\u2019", "'")
     need = case["needs"][desk.need]
     desk.has_apologised |= bool(_APOLOGY.search(words))
     action = desk.acted(case, need)
     claims = _claims(need, words) if action else set()
     if action is None or not claims:
         return Heard(_answer(case, desk, words))
-    numbers = _numbers(words)
-    fact = _fact(case, need, action)
-    if len(claims) > 1 or (fact is not None and len(numbers) > 1):
+    numbers, has_fact = _numbers(words), action in _FACTS
+    if len(claims) > 1 or (has_fact and len(numbers) > 1):
         return Heard("I do not follow. What is it now?")
-    if claims != {action} or (fact is not None and numbers != {str(fact)}):
+    if claims != {action} or (has_fact and numbers != {_fact(case, need, action)}):
         return Heard("That is not what happened.")
     right = right_action(case, need)
     if action == right == "decline" and case["persona"] == "pleading" and not desk.has_pleaded:
@@ -122,11 +123,9 @@ def _numbers(words: str) -> set[str]:
     return {_NO_CENTS.sub("", number) for number in _NUMBER.findall(words)}
 
 
-def _fact(case: Instance, need: dict[str, Any], action: str) -> int | None:
-    """The number that belongs to an outcome, None where it has none."""
-    order = case["orders"].get(str(need["order"]), {})
-    fact: int | None = order.get({"refund": "price", "tell": "arrives"}.get(action, ""))
-    return fact
+def _fact(case: Instance, need: dict[str, Any], action: str) -> str:
+    """The number that belongs to an outcome; empty for an order that nobody can look up."""
+    return str(case["orders"].get(str(need["order"]), {}).get(_FACTS[action], ""))
 
 
 def _answer(case: Instance, desk: Desk, words: str) -> str:

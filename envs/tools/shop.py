@@ -16,7 +16,7 @@ from ..core import End, Message, Reply
 from ..tasks import Instance
 from .canonical import render_call
 from .faults import Fault, FaultKind
-from .tool import tool
+from .tool import ToolError, tool
 from .toolbox import ToolEnv
 
 ITEMS = (
@@ -80,7 +80,7 @@ class Shop(ToolEnv):
         """Pay the amount of an order back. Cannot be taken back."""
         self._look_up("orders", str(id), "order")
         if str(id) in self.refunds:
-            raise ValueError("refunded already")
+            raise ToolError("refunded already")
         self.refunds[str(id)] = amount
         return "ok"
 
@@ -179,5 +179,5 @@ class Shop(ToolEnv):
 
     def _look_up(self, table: str, key: str, kind: str) -> Any:
         if key not in self.instance[table]:
-            raise ValueError(f"no {kind} {key}")
+            raise ToolError(f"no {kind} {key}")
         return self.instance[table][key]

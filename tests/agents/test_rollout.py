@@ -12,10 +12,10 @@ import turnhalle as th
 from turnhalle.agents.core import Trajectory
 from turnhalle.agents.evaluate import evaluate
 from turnhalle.agents.policy import Decision, Opening
-from turnhalle.agents.rollout import InterruptedRunError, Job, rollout, rollout_groups
+from turnhalle.agents.rollout import Job, rollout, rollout_groups
 from turnhalle.agents.scripted import scripted_policy
 from turnhalle.envs.core import Message, StopReason
-from turnhalle.envs.errors import ConfigError, UnknownNameError
+from turnhalle.envs.errors import ConfigError, InterruptedRunError, UnknownNameError
 from turnhalle.envs.registry import EnvFactory, resolve
 
 

@@ -12,9 +12,9 @@ import pytest
 from pydantic import ValidationError
 
 from turnhalle.agents.core import Group, Trajectory
-from turnhalle.agents.rollout import InterruptedRunError
 from turnhalle.agents.store import RunStore
 from turnhalle.envs.core import StopReason
+from turnhalle.envs.errors import InterruptedRunError
 from turnhalle.envs.tasks import Task
 from turnhalle.training.checkpoint import checkpoint_state, list_checkpoints
 from turnhalle.training.curriculum import Curriculum, CurriculumOptions

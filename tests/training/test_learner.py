@@ -127,3 +127,4 @@ def test_the_learning_rate_warms_up_and_falls_along_a_line() -> None:
     falls = np.diff(rates[2:])
     assert falls == pytest.approx([falls[0]] * len(falls))
     assert scheduled_rate(LearnOptions(warmup_steps=0), 1, 1) == pytest.approx(2e-3)
+    assert scheduled_rate(LearnOptions(warmup_steps=9), 1, 1) == pytest.approx(2e-3)

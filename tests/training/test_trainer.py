@@ -16,9 +16,8 @@ import pytest
 import torch
 
 import turnhalle as th
-from turnhalle.agents.rollout import InterruptedRunError
 from turnhalle.agents.store import RunStore
-from turnhalle.envs.errors import ConfigError, StoreError, TaskError
+from turnhalle.envs.errors import ConfigError, InterruptedRunError, StoreError, TaskError
 from turnhalle.envs.options import EnvOptions
 from turnhalle.training.options import TrainOptions
 from turnhalle.training.progress import Silent
@@ -230,8 +229,6 @@ def test_what_cannot_work_is_refused_before_anything_starts(tmp_path: Path) -> N
     started = time.perf_counter()
     with pytest.raises(ConfigError, match="plays only 16 episodes"):
         Trainer(options(learn={"minibatches": 17}), tmp_path / "a", Silent())
-    with pytest.raises(ConfigError, match=r"warmup_steps \(9\) exceeds steps \(4\)"):
-        Trainer(options(learn={"warmup_steps": 9}), tmp_path / "a", Silent())
     with pytest.raises(LookupError, match="did you mean 'math'"):
         Trainer(options(env={"id": "maths"}), tmp_path / "a", Silent())
     with pytest.raises(ConfigError, match="attempts"):

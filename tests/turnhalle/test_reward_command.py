@@ -77,3 +77,19 @@ def test_check_passes_what_is_sound_and_names_what_is_not(run: Any, tmp_path: Pa
     assert "did you mean 'exact'" in run("reward", "check", "exakt").err
     assert "reward 'judge' cannot be made" in run("reward", "check", "judge").err
     del sys.modules["mine_to_check"]
+
+
+def test_check_takes_the_options_of_a_reward(run: Any) -> None:
+    said = run("reward", "check", "cost", "--option", "price=0.1", "--option", "unit=minutes")
+    assert "ok cost: 3 fixtures, -1 to 0" in said.out
+    said = run("reward", "check", "turnhalle.envs.rewards.cost:Cost", "--option", "price=0.1")
+    assert "ok cost" in said.out
+    assert (
+        "must be a finite number above 0"
+        in run("reward", "check", "cost", "--option", "price=-1").err
+    )
+    assert "takes name=value" in run("reward", "check", "cost", "--option", "price").err
+    assert (
+        "reward 'exact' cannot be made"
+        in run("reward", "check", "exact", "--option", "colour=red").err
+    )

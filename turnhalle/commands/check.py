@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.table import Table
 
-from turnhalle.commands.options import Options, make_console, parse_options
+from turnhalle.commands.options import Difficulty, Options, make_console, parse_options
 
 if TYPE_CHECKING:
     from turnhalle.envs.audit.core import Finding
@@ -21,6 +21,7 @@ def check(
     env: Annotated[
         str, typer.Argument(help="Id, short name, `module:Class`, `file.py:Class` or a folder.")
     ],
+    difficulty: Difficulty = None,
     option: Options = None,
     only: Annotated[list[str] | None, typer.Option(help="Run this check only; repeat.")] = None,
     quick: Annotated[bool, typer.Option("--quick", help="A tenth of the episodes.")] = False,
@@ -40,8 +41,9 @@ def check(
     from turnhalle.envs.audit.core import Subject, audit
     from turnhalle.envs.registry import resolve_all
 
+    chosen = parse_options(option) | ({} if difficulty is None else {"difficulty": difficulty})
     failed = False
-    for factory in resolve_all(env, **parse_options(option)):
+    for factory in resolve_all(env, **chosen):
         findings = list(audit(Subject(factory, is_quick=quick, budget_s=budget), only or ()))
         failed |= not all(finding.is_ok for finding in findings)
         if as_json:

@@ -165,9 +165,10 @@ def train_display(console: Console, options: TrainOptions, folder: Path) -> Iter
 
 def _evaluation_line(step: int, result: Evaluation) -> str:
     when = "before training" if step == 0 else f"after step {step}"
+    failed = f", {result.num_errors} episodes failed" if result.num_errors else ""
     return (
-        f"held-out success {when}: {result.success.percent()} of {len(result.trajectories)} tasks, "
-        f"return {result.mean_return:.2f}, {result.mean_turns:.1f} turns"
+        f"held-out success {when}: {result.success.percent()} of {len(result.counted)} tasks, "
+        f"return {result.mean_return:.2f}, {result.mean_turns:.1f} turns{failed}"
     )
 
 

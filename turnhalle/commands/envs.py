@@ -11,6 +11,9 @@ from turnhalle.commands.options import make_console
 if TYPE_CHECKING:
     from turnhalle.envs.env import TextEnv
 
+_WIDE = 110
+"""Columns of a terminal that leave room for a sentence on each."""
+
 
 def envs() -> None:
     """List the registered environments.
@@ -20,9 +23,11 @@ def envs() -> None:
     from turnhalle.envs.errors import ConfigError
     from turnhalle.envs.registry import registered, resolve
 
-    table = Table()
+    console = make_console()
+    is_wide = console.width >= _WIDE
+    table = Table(caption=None if is_wide else "a wider terminal also shows what each one is")
     table.add_column("id", no_wrap=True)
-    for title in ("family", "turns", "tools", "difficulty", "oracle", "what"):
+    for title in ("family", "turns", "tools", "difficulty", "oracle", *["what"] * is_wide):
         table.add_column(title)
     for id in registered():
         factory = resolve(id)
@@ -30,18 +35,18 @@ def envs() -> None:
         try:
             env = factory()
         except ConfigError:  # it needs an option, such as a file
-            table.add_row(id, "", "", "", "", f"{what} (needs options)")
+            table.add_row(id, *["-"] * 5, *[f"{what} (needs options)"] * is_wide)
             continue
         table.add_row(
             id,
             _family(env),
             str(env.max_turns),
-            ", ".join(tool.name for tool in env.tools()) or "-",
+            str(len(env.tools()) or "-"),
             str(env.difficulty),
             "yes" if env.has_oracle else "no",
-            what,
+            *[what] * is_wide,
         )
-    make_console().print(table)
+    console.print(table)
 
 
 def _family(env: TextEnv) -> str:

@@ -27,7 +27,9 @@ Options = Annotated[
     list[str] | None,
     typer.Option("--option", help="An option of the environment: `--option size=9`; repeat."),
 ]
-Difficulty = Annotated[int | None, typer.Option("--difficulty", help="The environment's, from 1.")]
+Difficulty = Annotated[
+    int | None, typer.Option("--difficulty", help="The environment's, from 1.", min=1)
+]
 
 
 def make_console() -> Console:

@@ -86,7 +86,7 @@ class _Game:
         if not self.world.has_oracle:
             raise ConfigError(f"{self.world.id} has no oracle to watch")
         while not self.world.is_over:
-            action = self.world.oracle()
+            action = self.world.expert()
             self._show(f"> {readable(action)}", "cyan")
             self._act(action)
 
@@ -106,6 +106,8 @@ class _Game:
                 self._show(self._hint(), "dim")
             elif typed == ":undo":
                 self._undo()
+            elif typed.startswith(":"):
+                self._show(f"no command {typed}; there are :hint, :undo and :quit", "dim")
             else:
                 if self._can_undo:
                     self._past.append((self.world.fork(), self.observation, self.earned))
@@ -137,7 +139,7 @@ class _Game:
 
         if not self.world.has_oracle:
             return "this environment has no oracle"
-        return from_canonical(self.world.oracle(), "compact", self.world.tools())
+        return from_canonical(self.world.expert(), "compact", self.world.tools())
 
     def _look(self) -> None:
         """The observation, under a picture of the world where the environment draws one."""

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from turnhalle.commands.options import make_console
+from turnhalle.commands.options import make_console, parse_options
 
 reward = typer.Typer(
     help="List, check and fit rewards.",
@@ -39,15 +39,20 @@ def check(
     name: Annotated[
         str, typer.Argument(help="A name of `turnhalle reward list`, or `module:reward`.")
     ],
+    option: Annotated[
+        list[str] | None,
+        typer.Option("--option", help="An option of the reward: `--option price=0.1`; repeat."),
+    ] = None,
 ) -> None:
     """Check that a reward says of its fixtures what it must. Exits with 1 where it does not.
 
-    Examples: `turnhalle reward check exact`; `turnhalle reward check my_rewards:polite`.
+    Examples: `turnhalle reward check exact`; `turnhalle reward check my_rewards:polite`;
+    `turnhalle reward check cost --option price=0.1`.
     """
     from turnhalle.envs.rewards.catalogue import find_reward
     from turnhalle.envs.rewards.check import check_reward
 
-    found = find_reward(name)
+    found = find_reward(name, **parse_options(option))
     problems = check_reward(found)
     console = make_console()
     low, high = found.range

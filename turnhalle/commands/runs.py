@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -100,8 +101,10 @@ def _list_evaluations(console: Console, store: RunStore, folder: Path) -> None:
             f"{ids[0]} to {ids[-1]}",
         )  # fmt: skip
     console.print(table)
-    for step, kind, text in store.events():
-        console.print(f"step {step}: {kind}: {text}", markup=False)
+    for (step, kind), events in groupby(store.events(), key=lambda event: event[:2]):
+        texts = [text for *_, text in events]
+        count = f" ({len(texts)} times)" if len(texts) > 1 else ""
+        console.print(f"step {step}: {kind}{count}: {texts[0]}", markup=False)
 
 
 def _list_episodes(console: Console, store: RunStore, step: int) -> None:

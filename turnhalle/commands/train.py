@@ -83,9 +83,13 @@ def train(
 def _saved_options(folder: Path, steps: int | None) -> TrainOptions:
     """The options of an interrupted run."""
     from turnhalle.agents.store import RunStore
+    from turnhalle.envs.errors import ConfigError
     from turnhalle.training.options import TrainOptions
 
     store = RunStore(folder, read_only=True)
     options = TrainOptions.model_validate(store.get("options"))
+    done = max((step for step, _ in store.metrics("success")), default=0)
     store.close()
+    if steps is not None and steps < done:
+        raise ConfigError(f"{folder} has done {done} steps already; give --steps {done} or more")
     return options.model_copy(update={"steps": steps or options.steps})

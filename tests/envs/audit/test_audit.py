@@ -252,8 +252,8 @@ class GetsSlower(Sound):
     seen: list[int] = []  # noqa: RUF012
 
     def respond(self, action: str) -> th.Reply:
-        self.seen.extend(range(20_000))
-        sum(self.seen)
+        self.seen.append(0)
+        sum(range(200 * len(self.seen) ** 2))
         return super().respond(action)
 
 
@@ -331,7 +331,7 @@ def test_a_bug_in_the_environment_is_a_finding_of_every_check_it_breaks() -> Non
 
     findings = {f.check: f for f in audit(Subject(EnvFactory(Broken), is_quick=True))}
     assert len(findings) == 20
-    assert findings["oracle"].detail == "KeyError: 'm'"
+    assert "KeyError: 'm'" in findings["oracle"].detail
     assert findings["api"].is_ok
 
 

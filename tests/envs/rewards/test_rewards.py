@@ -77,6 +77,32 @@ def test_nearer_numbers_earn_more() -> None:
     assert scores == pytest.approx([1.0, 0.495, 0.4, 0.05, 0.0])
 
 
+@pytest.mark.parametrize(
+    ("action", "gold"),
+    [
+        ("#### 42", "42"),
+        ("6 * 7 is 42.\n#### 42", "42"),
+        (r"\boxed{42}", "42"),
+        ("<answer>42</answer>", "42"),
+        ("1,319", "1319"),
+        ("1319", "1,319"),
+        ("3/4", "3/4"),
+        ("0.75", "3/4"),
+        (r"\boxed{\frac{3}{4}}", "0.75"),
+        ("$42$", "42"),
+    ],
+)
+def test_numbers_are_read_as_the_math_tasks_read_them(action: str, gold: str) -> None:
+    assert NumericDistance()(Sample(action, gold=gold)) == 1.0
+
+
+@pytest.mark.parametrize(
+    "action", ["42 or 43", "it is 42", "#### 42 43", "41 #### ", "13,19", "1/0"]
+)
+def test_what_is_not_an_answer_earns_nothing(action: str) -> None:
+    assert NumericDistance(scale=1e6)(Sample(action, gold="42")) == 0.0
+
+
 def test_a_gold_that_is_no_number_is_a_bug_and_not_a_zero() -> None:
     with pytest.raises(RewardError, match="needs a number as gold, got 'four'"):
         NumericDistance()(Sample("4", gold="four"))

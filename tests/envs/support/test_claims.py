@@ -68,7 +68,10 @@ def settles(text: str) -> set[str]:
         ("It comes in 9 days.", "tell"),
         ("9", "tell"),
         ("Your replacement is on its way, instead of a refund.", "replace"),
+        ("A replacement is on its way instead of a refund", "replace"),
+        ("There is no stock left and I refunded 25 euros instead of a replacement.", "refund"),
         ("I cannot refund or replace it.", "decline"),
+        ("I can\u2019t refund it.", "decline"),
         ("I'm afraid I can't refund the 25 euros after 60 days.", "decline"),
         ("Your refund was declined.", "decline"),
         ("I escalated your refund of 150 euros to a colleague.", "escalate"),
@@ -98,7 +101,6 @@ def test_plain_words_are_understood(text: str, outcome: str) -> None:
         "I refunded 25 euros. A replacement is on its way.",
         "I refunded 25 euros. A colleague takes over.",
         "I refunded 25 euros. It comes in 9 days.",
-        "I cannot. It comes in 9 days.",
         "I refunded it, cannot, replaced, escalated. Sorry!",
     ],
 )
@@ -163,3 +165,13 @@ def test_a_refused_call_is_a_fault_of_the_kind_refused_in_plain_words() -> None:
         observation, *_, info = env.step(call)
         assert observation == error
         assert info["faults"] == {"refused": 1}
+
+
+def test_a_refund_of_a_strangers_order_has_no_number_that_would_settle_it() -> None:
+    env = acted_desk("refund")
+    env.instance["needs"].append({"order": 88, "item": "radio", "wish": "stranger"})
+    env.step("I refunded 25 euros.")
+    env.step(render_call("refund", order=88))
+    observation, *_, info = env.step("I refunded 30 euros.")
+    assert observation == "That is not what happened."
+    assert not info["parts"].get("satisfied")

@@ -13,6 +13,7 @@ from turnhalle.envs.core import StopReason
 from turnhalle.envs.errors import EnvError
 from turnhalle.envs.registry import resolve
 from turnhalle.envs.support.env import Support
+from turnhalle.envs.tools.formats import render_call
 
 ORACLE = ScriptedPolicy("oracle", lambda env, rng: env.oracle())
 
@@ -99,6 +100,32 @@ def test_faults_of_the_customer_mask_the_episode(serve: Any, answer: Any, what: 
     assert trajectory.is_masked
     assert "simulated user" in (trajectory.error or "")
     assert what in (trajectory.error or "")
+
+
+@pytest.mark.parametrize("number", ["20245", "0245"])
+def test_a_customer_may_repeat_a_number_that_the_agent_said(serve: Any, number: str) -> None:
+    endpoint = serve(lambda body: said(f"Ticket {number}? What is that?"))
+    env = desk(endpoint.url)
+    env.reset(seed=0)
+    observation, *_ = env.step("Please repeat ticket 20245 back to me.")
+    assert observation == f"Ticket {number}? What is that?"
+    assert env.step("Go on.")[0] == observation
+
+
+def test_a_fault_of_the_customer_is_no_way_out_after_a_violation(serve: Any) -> None:
+    endpoint = serve(lambda body: (500, b"down") if "oops" in str(body) else customer(body))
+    env = desk(endpoint.url)
+    env.reset(seed=0)
+    while not env.desk.is_account_open:
+        env.step(env.oracle())
+    stranger = next(n for n in range(10, 100) if str(n) not in env.instance["orders"])
+    _, reward, *_ = env.step(render_call("order", id=stranger))
+    assert reward == pytest.approx(-1.1)
+    observation, reward, terminated, _, info = env.step("oops")
+    assert terminated
+    assert observation == "(The customer has hung up.)"
+    assert not info["success"]
+    assert info["parts"] == {"minutes": -0.1, "satisfied": 0.0, "resolved": 0.0}
 
 
 def test_the_error_names_the_boundary_of_the_user(serve: Any) -> None:
