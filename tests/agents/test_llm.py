@@ -15,7 +15,7 @@ from turnhalle.agents.models import ModelOptions, load_model
 from turnhalle.agents.players import open_policy
 from turnhalle.agents.rollout import Job, rollout
 from turnhalle.envs.core import StopReason
-from turnhalle.envs.errors import ModelError
+from turnhalle.envs.errors import UnknownNameError
 from turnhalle.envs.registry import resolve
 
 
@@ -78,5 +78,5 @@ def test_policies_are_opened_by_name(make_model: Any) -> None:
     for name in ("tiny", str(make_model()), "oracle"):
         policy = open_policy(name, factory, Sampling(max_new_tokens=8))
         assert len(rollout(factory, policy, [Job("eval", 0)])) == 1
-    with pytest.raises(ModelError, match="no model 'tinyy'"):
+    with pytest.raises(UnknownNameError, match="unknown policy 'tinyy'; did you mean 'tiny'"):
         open_policy("tinyy", factory, Sampling())
