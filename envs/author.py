@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import inspect
 import random
+from collections.abc import Sequence
 from typing import Any
 
 import gymnasium
@@ -55,6 +56,13 @@ class World(gymnasium.Env[str, str]):
     def draw(self, rng: random.Random, difficulty: int) -> Instance:
         """Draw an instance: a dict of plain JSON values, from `rng` alone."""
         raise NotImplementedError(f"{type(self).__name__} must define draw(self, rng, difficulty)")
+
+    def listed(self, split: str, difficulty: int) -> Sequence[Instance] | None:
+        """The tasks of a split that the author holds out, in order; None (the default): drawn.
+
+        Task i is entry i modulo their number; `draw` must then never give one of another split.
+        """
+        return None
 
     def start(self) -> str | Reply:
         """Set up the world from `self.instance` and return the first observation."""

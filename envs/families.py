@@ -35,7 +35,7 @@ def family_of(env: TextEnv, difficulty: int) -> Family:
         outside = env.metadata["snapshot"] == "none"  # too costly to start just to look
         family = Family(env.id, env.draw, difficulty, by_content=True)
         _by_content[key] = outside or _shows_its_tasks(env.anew(), family)
-    return Family(env.id, env.draw, difficulty, _by_content[key])
+    return Family(env.id, env.draw, difficulty, _by_content[key], env.listed)
 
 
 def require_variety(env: TextEnv, difficulty: int) -> None:

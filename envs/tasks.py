@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -85,6 +85,8 @@ class Family:
     difficulty: int
     by_content: bool
     """Are splits by content, or by draw?"""
+    listed: Callable[[str, int], Sequence[Instance] | None] | None = None
+    """The tasks of a split that is a list, by split and difficulty."""
 
     def instance(self, rng: random.Random) -> Instance:
         """Draw one, whatever its split.
@@ -113,6 +115,8 @@ def draw_task(family: Family, split: str, index: int, noise: int) -> Task:
     if split not in SPLITS:
         raise unknown_name("split", split, SPLITS)
     env, difficulty = family.env, family.difficulty
+    if family.listed is not None and (rows := family.listed(split, difficulty)) is not None:
+        return Task(env, split, index, difficulty, dict(rows[index % len(rows)]), noise)
     for attempt in range(_MAX_DRAWS):
         instance = family.instance(derive_rng(env, split, index, difficulty, attempt))
         if not family.by_content or split_of(instance) == split:

@@ -52,8 +52,8 @@ def _json_lines(path: Path, file: Iterable[str]) -> Iterator[tuple[str, Any]]:
 
 
 @lru_cache(maxsize=8)
-def load_dataset(name: str, subset: str | None, rule: str) -> Rows:
-    """All rows of a dataset of the Hugging Face hub, or of a folder that `datasets` can read.
+def load_dataset(name: str, subset: str | None, rule: str) -> dict[str, Rows]:
+    """The rows of a dataset by part; of the hub, or of a folder that `datasets` can read.
 
     Raises:
         ConfigError: `datasets` is missing, the dataset cannot be reached, or a row lacks a field.
@@ -72,12 +72,14 @@ def load_dataset(name: str, subset: str | None, rule: str) -> Rows:
             f"cannot load dataset={name!r} (subset={subset!r}): {type(error).__name__}: {error}. "
             "Without network, give path=..., a JSONL file"
         ) from error
-    rows = (
-        (f"{name}, {part}, row {number}", row)
+    return {
+        part: _problems(
+            ((f"{name}, {part}, row {number}", row) for number, row in enumerate(parts[part])),
+            f"{name}, {part},",
+            rule,
+        )
         for part in sorted(parts)
-        for number, row in enumerate(parts[part])
-    )
-    return _problems(rows, name, rule)
+    }
 
 
 def _problems(rows: Iterable[tuple[str, Any]], source: str, rule: str) -> Rows:

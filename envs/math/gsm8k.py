@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,8 @@ from .worker import require_sympy
 
 PATH_VARIABLE = "TURNHALLE_GSM8K"
 """Environment variable: the JSONL file that is read where neither path nor dataset is given."""
+TEST_PATH_VARIABLE = "TURNHALLE_GSM8K_TEST"
+"""Environment variable: the test file that goes with the file of `PATH_VARIABLE`."""
 
 
 class Gsm8k(TextEnv):
@@ -35,6 +38,7 @@ class Gsm8k(TextEnv):
         self,
         *,
         path: str | Path | None = None,
+        test_path: str | Path | None = None,
         dataset: str | None = None,
         subset: str | None = None,
         rule: str = "money",
@@ -44,7 +48,9 @@ class Gsm8k(TextEnv):
 
         Args:
             path: A JSONL file with the fields `question` and `answer`.
-            dataset: The name of a Hugging Face dataset, instead.
+            test_path: Another, whose rows are exactly the split `test`, in order, and never drawn
+                for training; without it, `test` is a tenth of `path`.
+            dataset: The name of a Hugging Face dataset, instead; its part `test` is the split.
             subset: Its configuration; `main` for `openai/gsm8k`.
             rule: How answers are read, a name in `grading.RULES`; GSM8K's are whole numbers.
             kwargs: Options of every environment.
@@ -55,6 +61,7 @@ class Gsm8k(TextEnv):
         """
         if path is None and dataset is None:
             path = os.environ.get(PATH_VARIABLE)
+            test_path = test_path or os.environ.get(TEST_PATH_VARIABLE)
         if (path is None) == (dataset is None):
             raise ConfigError(
                 "Gsm8k needs its rows: path='test.jsonl' (fields question and answer), or "
@@ -63,23 +70,61 @@ class Gsm8k(TextEnv):
             )
         if subset is not None and dataset is None:
             raise ConfigError(f"subset={subset!r} belongs to dataset, which is not given")
+        if test_path is not None and path is None:
+            raise ConfigError("test_path belongs to path; a dataset has its own part 'test'")
         if rule not in RULES:
             raise unknown_name("grading rule", rule, RULES)
         if RULES[rule].kind == "symbolic":
             require_sympy()
         self.rule = rule
         self.path = None if path is None else Path(path)
-        if self.path is not None and not self.path.is_file():
-            raise ConfigError(f"no file {str(path)!r}; path must be a JSONL file of GSM8K's format")
+        self.test_path = None if test_path is None else Path(test_path)
+        for name, file in (("path", self.path), ("test_path", self.test_path)):
+            if file is not None and not file.is_file():
+                raise ConfigError(
+                    f"no file {str(file)!r}; {name} must be a JSONL file of GSM8K's format"
+                )
         self.dataset, self.subset = dataset, subset
+        self._easy: dict[int, list[Instance]] = {}
         super().__init__(**kwargs)
 
     @cached_property
     def rows(self) -> Rows:
-        """Every row, whatever its difficulty; read on first use."""
+        """The rows that are drawn, whatever their difficulty: none of the held-out ones."""
         if self.path is not None:
-            return read_jsonl(self.path, self.rule)
-        return load_dataset(str(self.dataset), self.subset, self.rule)
+            rows = read_jsonl(self.path, self.rule)
+        else:
+            parts = load_dataset(str(self.dataset), self.subset, self.rule)
+            held = self.test_rows is not None
+            rows = tuple(r for p, part in parts.items() if p != "test" or not held for r in part)
+        if self.test_rows is None:
+            return rows
+        questions = {problem["question"].strip() for _, problem in self.test_rows}
+        rows = tuple(row for row in rows if row[1]["question"].strip() not in questions)
+        if not rows:
+            raise ConfigError("every training row is a test row too; path must be another file")
+        return rows
+
+    @cached_property
+    def test_rows(self) -> Rows | None:
+        """The rows of the official test set; None where there is none apart."""
+        if self.test_path is not None:
+            return read_jsonl(self.test_path, self.rule)
+        if self.dataset is None:
+            return None
+        parts = load_dataset(self.dataset, self.subset, self.rule)
+        return parts["test"] if {"train", "test"} <= set(parts) else None
+
+    def listed(self, split: str, difficulty: int) -> Sequence[Instance] | None:
+        """The official test set, in its order; the other splits are drawn."""
+        if split != "test" or self.test_rows is None:
+            return None
+        if difficulty not in self._easy:
+            easy = [dict(problem) for steps, problem in self.test_rows if steps <= difficulty]
+            if not easy:
+                raise ConfigError(f"no test row takes at most {difficulty} calculations")
+            self._easy[difficulty] = easy
+        return self._easy[difficulty]
 
     def draw(self, rng: random.Random, difficulty: int) -> Instance:
         """A row whose solution takes at most `difficulty` calculations."""

@@ -22,6 +22,8 @@ _MODES = {
     "attempts": (f"{_ASK} You are told whether it is right, wrong, too high or too low.", 3),
 }
 """System prompt and number of turns by mode."""
+_MAX_ATTEMPTS = 4
+"""More would let a policy bisect by `too high` and `too low` without any work."""
 _TOOL_CALL = "<tool_call>"
 RIGHT = End("right", success=True, reward=1.0)
 WRONG = End("wrong", success=False)
@@ -55,6 +57,11 @@ class MathProblems(TextEnv):
         super().__init__(**kwargs)
         if mode == "single" and self.max_turns > 1:
             raise ConfigError("mode 'single' has one turn; more need mode='attempts'")
+        if mode == "attempts" and self.max_turns > _MAX_ATTEMPTS:
+            raise ConfigError(
+                f"mode 'attempts' has at most {_MAX_ATTEMPTS} turns, got {self.max_turns}: with "
+                "more, guessing by too high and too low solves many problems"
+            )
 
     def draw(self, rng: random.Random, difficulty: int) -> Instance:
         """A problem of a random family."""

@@ -85,15 +85,21 @@ def parse_quantity(text: str) -> Quantity:
     return _capped(value, dimension)
 
 
-@lru_cache(maxsize=4096)
 def parse_unit(text: str) -> tuple[Fraction, Dimension]:
     """Read a unit: `km`, `m2`, `km/h`, `kg*m`; its factor and dimension.
 
     Raises:
         ToolError: No such unit; says which there are.
     """
+    if len(text) > _MAX_TEXT:  # before the cache, which would keep what a policy wrote
+        raise ToolError(f"a unit has at most {_MAX_TEXT} characters")
+    return _parse_unit(text.strip())
+
+
+@lru_cache(maxsize=512)
+def _parse_unit(text: str) -> tuple[Fraction, Dimension]:
     factor, dimension, sign = Fraction(1), NUMBER, 1
-    for part in re.split(r"([*/])", text.strip()[:_MAX_TEXT]):
+    for part in re.split(r"([*/])", text):
         if part in ("*", "/", "1"):  # 1/s is once a second
             sign = -1 if part == "/" else 1
             continue

@@ -171,3 +171,39 @@ def test_a_hub_dataset_is_read_with_all_its_parts(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setitem(sys.modules, "datasets", None)
     with pytest.raises(ConfigError, match="pip install datasets"):
         th.make("gsm8k", dataset="me/other").reset(seed=0)
+
+
+def test_the_test_file_is_exactly_the_test_split(tmp_path: Path) -> None:
+    shared = [row(f"test {n}?", f"#### {n}") for n in range(40)]
+    train = rows_file(tmp_path, shared + [row(f"train {n}?", f"#### {n}") for n in range(300)])
+    test = rows_file(tmp_path, shared, "test.jsonl")
+    env = th.make("gsm8k", path=train, test_path=test)
+    played = [env.reset(options={"split": "test", "task": n})[0] for n in range(41)]
+    assert played == [f"test {n % 40}?" for n in range(41)]
+    for split in ("train", "eval"):
+        for task in range(200):
+            question = env.reset(options={"split": split, "task": task})[0]
+            assert question.startswith("train")
+    with pytest.raises(ConfigError, match="test_path belongs to path"):
+        th.make("gsm8k", dataset="me/rows", test_path=test)
+    with pytest.raises(ConfigError, match="every training row is a test row"):
+        th.make("gsm8k", path=test, test_path=test).reset(seed=0)
+
+
+def test_the_test_part_of_a_dataset_is_the_test_split(monkeypatch: pytest.MonkeyPatch) -> None:
+    def load_dataset(name: str, subset: str | None) -> dict[str, list[dict[str, str]]]:
+        parts = ("train", "test")
+        return {part: [row(f"{part} {n}?", f"#### {n}") for n in range(90)] for part in parts}
+
+    monkeypatch.setitem(sys.modules, "datasets", SimpleNamespace(load_dataset=load_dataset))
+    env = th.make("gsm8k", dataset="me/parts")
+    assert env.reset(seed=7, options={"split": "test"})[0] == "test 7?"
+    assert all(env.reset(seed=s)[0].startswith("train") for s in range(50))
+
+
+def test_the_test_file_may_be_named_by_the_environment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    test = rows_file(tmp_path, [row("held out?", "#### 1")], "test.jsonl")
+    monkeypatch.setenv("TURNHALLE_GSM8K_TEST", str(test))
+    assert th.make("gsm8k").reset(options={"split": "test", "task": 5})[0] == "held out?"

@@ -112,3 +112,9 @@ def test_difficulties_up_to_five_and_beyond_are_playable() -> None:
         for task in range(60):
             env.reset(options={"task": task, "split": "eval"})
             assert env.step(env.oracle())[4]["success"]
+
+
+def test_attempts_are_too_few_for_bisection() -> None:
+    assert th.make("mathproblems", mode="attempts", max_turns=4).max_turns == 4
+    with pytest.raises(ConfigError, match="at most 4 turns"):
+        th.make("mathproblems", mode="attempts", max_turns=5)

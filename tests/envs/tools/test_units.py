@@ -103,3 +103,9 @@ def test_every_question_is_drawn() -> None:
             env.reset(options={"task": task})
             drawn.add(env.instance["formula"])
         assert drawn == set(range(len(formulas)))
+
+
+def test_an_overlong_unit_is_refused_whole() -> None:
+    with pytest.raises(ToolError, match="at most 120 characters") as caught:
+        write_in(parse_quantity("1 m"), "cm" + "*1" * 59 + "GARBAGE" * 100)
+    assert "GARBAGE" not in str(caught.value)
