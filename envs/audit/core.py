@@ -61,18 +61,16 @@ class Subject:
         return self.factory()
 
     def many(self, full: int) -> Iterator[int]:
-        """Count to `full`, to a tenth of it in a quick audit, or until the budget is spent.
-
-        Raises:
-            UncheckedError: The budget was spent before the first.
-        """
+        """Count to `full`, to a tenth of it in a quick audit, or until the budget is spent."""
         for index in range(max(10, full // 10) if self.is_quick else full):
-            if time.monotonic() - self.started > self.budget_s:
-                if index == 0:
-                    raise UncheckedError("the budget was spent before")
+            if index and self.is_spent():
                 self.was_cut = True
                 return
             yield index
+
+    def is_spent(self) -> bool:
+        """Is the budget used up?"""
+        return time.monotonic() - self.started > self.budget_s
 
 
 Check = Callable[[Subject], str]
@@ -100,6 +98,8 @@ def _run(name: str, check: Check, subject: Subject) -> Finding:
     began, verdict = time.monotonic(), "ok"
     subject.was_cut = False
     try:
+        if subject.is_spent():
+            raise UncheckedError("the budget was spent before")
         detail = check(subject)
     except UncheckedError as error:
         verdict, detail = "unchecked", str(error)
