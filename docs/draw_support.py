@@ -32,14 +32,18 @@ def draw(said: list[tuple[str, str]]) -> str:
     """Bubbles: the customer and the tools on the left, the desk on the right."""
     shapes, y = [], 10
     for who, text in said:
-        lines = [part for line in text.split("\n") for part in textwrap.wrap(line, CHARACTERS)]
+        lines = [
+            (part, line.startswith("["))
+            for line in text.split("\n")
+            for part in textwrap.wrap(line, CHARACTERS)
+        ]
         height = LINE * len(lines) + 12
         x = WIDTH - 370 if who == "desk" else 10
         shapes.append(
             f'<rect x="{x}" y="{y}" width="360" height="{height}" rx="8" fill="{COLOURS[who]}"/>'
         )
-        for number, line in enumerate(lines):
-            style = ' fill="#777"' if line.startswith("[") else ""
+        for number, (line, is_reward) in enumerate(lines):
+            style = ' fill="#777"' if is_reward else ""
             row = y + 20 + number * LINE
             shapes.append(f'<text x="{x + 10}" y="{row}"{style}>{escape(line)}</text>')
         y += height + 6
