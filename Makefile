@@ -43,6 +43,7 @@ check: $(VENV)/.dev
 bench: $(VENV)/.dev
 	$(BIN)/python benchmarks/quickstart.py
 	$(BIN)/python benchmarks/grpo_step.py
+	$(BIN)/python benchmarks/math_speed.py
 	$(BIN)/python benchmarks/pacman.py
 	$(BIN)/python benchmarks/tools.py
 

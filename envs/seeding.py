@@ -16,6 +16,12 @@ def derive_seed(*parts: str | int) -> int:
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big") >> 1
 
 
+def hash_position(text: str) -> float:
+    """Where a text falls in [0, 1) by its hash: what splits by content are cut by."""
+    digest = hashlib.blake2b(text.encode(errors="replace"), digest_size=8).digest()
+    return int.from_bytes(digest, "big") / 2**64
+
+
 def derive_rng(*parts: str | int) -> random.Random:
     """A `random.Random` of its own, seeded by `derive_seed`; global RNGs are never touched."""
     return random.Random(derive_seed(*parts))

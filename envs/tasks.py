@@ -7,7 +7,6 @@ Drawing goes on until the split matches.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import random
 from collections.abc import Callable, Sequence
@@ -15,7 +14,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from .errors import EnvError, TaskError, TurnhalleError, unknown_name
-from .seeding import derive_rng
+from .seeding import derive_rng, hash_position
 
 Instance = dict[str, Any]
 Draw = Callable[[random.Random, int], Instance]
@@ -67,8 +66,7 @@ def canonical(instance: Instance) -> str:
 
 def split_of(instance: Instance) -> str:
     """The split that the instance's content belongs to."""
-    digest = hashlib.blake2b(canonical(instance).encode(), digest_size=8).digest()
-    position = int.from_bytes(digest, "big") / 2**64
+    position = hash_position(canonical(instance))
     for split, share in SPLITS.items():
         if position < share:
             return split

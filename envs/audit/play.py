@@ -11,6 +11,7 @@ from ..core import StepInfo
 from ..env import TextEnv
 from ..seeding import derive_rng
 
+NUMBER = re.compile(r"-?\d+(?:\.\d+)?")
 Act = Callable[[TextEnv, "Episode"], str]
 
 
@@ -76,7 +77,7 @@ def _babble(env: TextEnv, episode: Episode) -> str:
 
 
 def _last_number(episode: Episode) -> str:
-    numbers = re.findall(r"-?\d+(?:\.\d+)?", episode.observations[-1])
+    numbers = NUMBER.findall(episode.observations[-1])
     return numbers[-1] if numbers else ""
 
 

@@ -10,7 +10,7 @@ from ..math.answers import extract
 from ..tasks import SPLITS, canonical, split_of
 from ..tools.canonical import parse_action
 from .core import FaultError, Subject, UncheckedError
-from .play import begin, by_oracle, play, step
+from .play import NUMBER, begin, by_oracle, play, step
 
 _MAX_IN_SIGHT = 0.2
 """How much more often the answer may be in sight than the answer of another task is."""
@@ -82,7 +82,7 @@ def _gist(action: str) -> str:
         arguments = [str(value) for value in calls[-1].arguments.values()]
         return arguments[-1].strip() if arguments else ""
     text = extract(action)
-    numbers = re.findall(r"-?\d+(?:\.\d+)?", text)
+    numbers = NUMBER.findall(text)
     return numbers[0] if len(numbers) == 1 else text
 
 

@@ -10,12 +10,11 @@ from decimal import Decimal
 from ..rewards.check import check_reward
 from ..rewards.rubric import Rubric
 from .core import FaultError, Subject, UncheckedError
-from .play import IDLERS, Episode, begin, by_oracle, play, step
+from .play import IDLERS, NUMBER, Episode, begin, by_oracle, play, step
 
 _ORACLE_SUCCESS = 0.98
 """An oracle may lose to luck in two tasks of a hundred; rewards of the rest must be the maximum."""
 _TOLERANCE = 1e-6
-_NUMBER = re.compile(r"-?\d+(?:\.\d+)?")
 _WORD = re.compile(r"[^\W\d_]{2,}")
 
 
@@ -98,7 +97,7 @@ def _within_floor(episode: Episode, floor: float, who: str) -> None:
 def mutations(answer: str) -> Iterator[str]:
     """Wrong answers near a right one: other numbers, other words, two answers, none."""
     yield ""
-    numbers, words = list(_NUMBER.finditer(answer)), list(_WORD.finditer(answer))
+    numbers, words = list(NUMBER.finditer(answer)), list(_WORD.finditer(answer))
     if numbers:
         where, right = numbers[-1], Decimal(numbers[-1][0])
         digits = numbers[-1][0]

@@ -6,14 +6,14 @@ and `<<48/2=24>>` marks a calculation.
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from ..errors import ConfigError
+from ..errors import ConfigError, DataError
+from ..jsonl import read_lines
 from .answers import extract
 from .grading import RULES, is_gold
 from .problem import Problem
@@ -28,7 +28,8 @@ def read_jsonl(path: Path, rule: str) -> Rows:
     """The rows of a JSONL file, with golds that the rule can read; an unchanged file is read once.
 
     Raises:
-        ConfigError: There is no such file, or a row lacks a field or a readable answer; says which.
+        ConfigError: There is no such file, or no row in it.
+        DataError: A row lacks a field or a readable answer; says which.
     """
     if not path.is_file():
         raise ConfigError(f"no file {str(path)!r}; path must be a JSONL file with {_fields()}")
@@ -38,17 +39,7 @@ def read_jsonl(path: Path, rule: str) -> Rows:
 
 @lru_cache(maxsize=8)
 def _read_jsonl(path: Path, rule: str, changed_ns: int, size_bytes: int) -> Rows:
-    with path.open(encoding="utf-8") as file:
-        return _problems(_json_lines(path, file), str(path), rule)
-
-
-def _json_lines(path: Path, file: Iterable[str]) -> Iterator[tuple[str, Any]]:
-    for number, line in enumerate(file, 1):
-        if line.strip():
-            try:
-                yield f"{path}, line {number}", json.loads(line)
-            except ValueError as error:
-                raise ConfigError(f"{path}, line {number}: no JSON: {error}") from error
+    return _problems(read_lines(path), str(path), rule)
 
 
 @lru_cache(maxsize=8)
@@ -56,7 +47,8 @@ def load_dataset(name: str, subset: str | None, rule: str) -> dict[str, Rows]:
     """The rows of a dataset by part; of the hub, or of a folder that `datasets` can read.
 
     Raises:
-        ConfigError: `datasets` is missing, the dataset cannot be reached, or a row lacks a field.
+        ConfigError: `datasets` is missing, or the dataset cannot be reached.
+        DataError: A row lacks a field or a readable answer; says which.
     """
     try:
         import datasets
@@ -93,10 +85,10 @@ def _problem(where: str, row: Any, rule: str) -> tuple[int, Problem]:
     for field in _FIELDS:
         if not isinstance(row, dict) or not isinstance(row.get(field), str):
             has = ", ".join(map(repr, row)) if isinstance(row, dict) else type(row).__name__
-            raise ConfigError(f"{where}: no text in field {field!r} (has {has}); need {_fields()}")
+            raise DataError(f"{where}: no text in field {field!r} (has {has}); need {_fields()}")
     solution, gold = row["answer"], extract(row["answer"])
     if not is_gold(gold, RULES[rule]):
-        raise ConfigError(
+        raise DataError(
             f"{where}: field 'answer' must end with #### and what rule {rule!r} can read, "
             f"got {gold[:60]!r}; another rule: rule=..., one of {', '.join(RULES)}"
         )

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 import turnhalle as th
-from turnhalle.envs.errors import ConfigError, UnknownNameError
+from turnhalle.envs.errors import ConfigError, DataError, UnknownNameError
 from turnhalle.envs.math.datasets import read_jsonl
 from turnhalle.envs.math.grading import RULES, is_right
 from turnhalle.envs.tasks import SPLITS, Task
@@ -104,7 +104,7 @@ def rows_file(folder: Path, rows: list[Any], name: str = "rows.jsonl") -> Path:
 def test_a_bad_row_is_named(tmp_path: Path, text: str, says: str) -> None:
     path = tmp_path / "rows.jsonl"
     path.write_text(json.dumps(row("1?", "#### 1")) + "\n" + text + "\n", encoding="utf-8")
-    with pytest.raises(ConfigError, match=says):
+    with pytest.raises(DataError, match=says):
         th.make("gsm8k", path=path).reset(seed=0)
 
 
@@ -127,7 +127,7 @@ def test_without_rows_the_error_says_how_to_give_some(
 def test_other_rules_read_other_golds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     golds = ["\\frac{\\sqrt{2}}{2}", "x^2-1", "sin(x)"]
     path = rows_file(tmp_path, [row("1?", f"So it is $\\boxed{{{gold}}}$.") for gold in golds])
-    with pytest.raises(ConfigError, match="what rule 'money' can read"):
+    with pytest.raises(DataError, match="what rule 'money' can read"):
         th.make("gsm8k", path=path).reset(seed=0)
     env = th.make("gsm8k", path=path, rule="symbolic")
     env.begin(Task(env.id, "train", 0, 20, row("1?", golds[0])))
