@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
@@ -12,8 +13,9 @@ from turnhalle.envs.core import StopReason
 from turnhalle.envs.errors import TaskError
 from turnhalle.envs.tasks import Task
 
-TRAJECTORY_SCHEMA = 1
-"""Version of the JSON that `Trajectory.to_json` writes."""
+TRAJECTORY_SCHEMA = 2
+"""Newest version of the JSON of trajectories. Those without branches and forks are written as
+version 1, which has no fields for them."""
 
 
 @dataclass(slots=True)
@@ -26,6 +28,9 @@ class Segment:
     """`[C]` float32: log-probs of the distribution sampled from; None where not sampled."""
     adapter_version: int = 0
     """The adapter that sampled; 0 is the base."""
+    parent: int | None = None
+    """Where a branch begins: the position, in the branch before, of the token that this segment
+    follows (-1 for none). None follows the segment before."""
 
     @property
     def is_sampled(self) -> bool:
@@ -43,7 +48,8 @@ class Turn:
     reward: float
     parts: dict[str, float] = field(default_factory=dict)
     segments: list[Segment] = field(default_factory=list)
-    """Tokens of the observation, then those of the action; empty for policies without tokens."""
+    """Tokens of the observation, then those of the action, which come last; summaries that the
+    policy wrote for itself stand before. Empty for policies without tokens."""
 
 
 @dataclass(slots=True)
@@ -61,6 +67,10 @@ class Trajectory:
     stop: StopReason = StopReason.CANCELLED
     error: str | None = None
     """What went wrong, for episodes that failed for reasons of ours; such episodes are masked."""
+    fork_parent: int | None = None
+    """Number of the rollout that this one was forked from, within its group."""
+    fork_turn: int | None = None
+    """The first turn of its own; those before are the parent's."""
 
     @property
     def episode_return(self) -> float:
@@ -87,8 +97,15 @@ class Trajectory:
         return sum(len(s.token_ids) for t in self.turns for s in t.segments)
 
     def to_json(self) -> dict[str, Any]:
-        """The trajectory as JSON, with the version of its schema."""
-        return {"schema": TRAJECTORY_SCHEMA, **_adapter().dump_python(self, mode="json")}
+        """The trajectory as JSON, with the lowest version of the schema that can say it."""
+        data = _adapter().dump_python(self, mode="json")
+        segments = [segment for turn in data["turns"] for segment in turn["segments"]]
+        is_tree = self.fork_parent is not None or any(s["parent"] is not None for s in segments)
+        if not is_tree:
+            for part in (data, *segments):
+                for name in ("fork_parent", "fork_turn", "parent"):
+                    part.pop(name, None)
+        return {"schema": TRAJECTORY_SCHEMA if is_tree else 1, **data}
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> Trajectory:
@@ -98,9 +115,9 @@ class Trajectory:
             TaskError: The JSON was written by another version of the schema.
         """
         version = data.get("schema")
-        if version != TRAJECTORY_SCHEMA:
+        if version not in range(1, TRAJECTORY_SCHEMA + 1):
             raise TaskError(
-                f"trajectory schema {version!r}; this Turnhalle reads {TRAJECTORY_SCHEMA}"
+                f"trajectory schema {version!r}; this Turnhalle reads 1 to {TRAJECTORY_SCHEMA}"
             )
         return _adapter().validate_python({k: v for k, v in data.items() if k != "schema"})
 
@@ -111,6 +128,14 @@ class Group:
 
     task: Task
     trajectories: list[Trajectory]
+
+
+def num_common(a: Sequence[int], b: Sequence[int]) -> int:
+    """Number of tokens that two sequences begin with alike."""
+    shorter = min(len(a), len(b))
+    if a[:shorter] == b[:shorter]:
+        return shorter
+    return next(i for i in range(shorter) if a[i] != b[i])
 
 
 @lru_cache(maxsize=1)

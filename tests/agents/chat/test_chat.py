@@ -50,10 +50,14 @@ TELLS_TOOLS = (
 )
 
 
-def chat(make_model: Any, template: str = CHATML, **options: str) -> Chat:
+def chat(make_model: Any, template: str = CHATML, **options: Any) -> Chat:
     tokenizer = AutoTokenizer.from_pretrained(make_model())
     tokenizer.chat_template = template
     return Chat(tokenizer, ChatOptions(**options))
+
+
+def turn_end(chat: Chat) -> int:
+    return int(chat.tokenizer.convert_tokens_to_ids("<|im_end|>"))
 
 
 def text(chat: Chat, ids: list[int]) -> str:
@@ -77,7 +81,7 @@ def test_a_conversation_in_pieces_is_the_conversation_as_a_whole(
     ids = talk.prompt([USER], [])
     history = [{"role": "user", "content": USER.content}]
     for answer in answers:
-        sampled = [*talk._encode(answer), talk._turn_end]
+        sampled = [*talk.template.encode(answer), turn_end(talk)]
         ids += sampled
         ids += talk.continuation(sampled, [Message(role="user", content="Sure?")])
         history += [{"role": "assistant", "content": answer}, {"role": "user", "content": "Sure?"}]
@@ -91,26 +95,26 @@ def test_sampled_tokens_are_never_tokenised_again(make_model: Any) -> None:
     """1,000 random token sequences, most of them no valid text, survive unchanged."""
     talk = chat(make_model)
     rng = random.Random(0)
-    tail = talk.continuation([talk._turn_end], [USER])
+    tail = talk.continuation([turn_end(talk)], [USER])
     for _ in range(1000):
         sampled = [rng.randrange(3, 250) for _ in range(rng.randrange(1, 12))]
-        assert talk.continuation([*sampled, talk._turn_end], [USER]) == tail
-        assert talk.continuation(sampled, [USER]) == [talk._turn_end, *tail]
+        assert talk.continuation([*sampled, turn_end(talk)], [USER]) == tail
+        assert talk.continuation(sampled, [USER]) == [turn_end(talk), *tail]
         talk.read(sampled, [])
 
 
 def test_the_action_is_read_without_stop_token_and_thinking(make_model: Any) -> None:
     talk = chat(make_model)
-    ids = talk._encode("<think>hm <tool_call></think>\n\n4")
-    assert talk.read([*ids, talk._turn_end], []) == "4"
-    assert talk.read(talk._encode("<think>never ends"), []) == ""
+    ids = talk.template.encode("<think>hm <tool_call></think>\n\n4")
+    assert talk.read([*ids, turn_end(talk)], []) == "4"
+    assert talk.read(talk.template.encode("<think>never ends"), []) == ""
 
 
 def test_compact_tool_calls_are_translated_both_ways(make_model: Any) -> None:
     talk = chat(make_model, tool_format="compact")
-    action = talk.read(talk._encode("price fig"), TOOLS)
+    action = talk.read(talk.template.encode("price fig"), TOOLS)
     assert action == '<tool_call>{"name": "price", "arguments": {"item": "fig"}}</tool_call>'
-    assert talk.write(action, TOOLS) == [*talk._encode("price fig"), talk._turn_end]
+    assert talk.write(action, TOOLS) == [*talk.template.encode("price fig"), turn_end(talk)]
 
 
 def test_tools_are_told_by_the_template_if_it_can_and_by_the_rules_if_not(make_model: Any) -> None:
@@ -145,11 +149,23 @@ def test_roles_that_a_template_refuses_become_user_messages(make_model: Any) -> 
     )
 
 
-@pytest.mark.parametrize("template", [STRIPS_THINKING, STRIPS_BEFORE_USERS, DATED])
-def test_templates_that_rewrite_the_history_are_refused(make_model: Any, template: str) -> None:
+@pytest.mark.parametrize("template", [STRIPS_THINKING, STRIPS_BEFORE_USERS])
+def test_templates_that_strip_thinking_are_followed_unless_told_otherwise(
+    make_model: Any, template: str
+) -> None:
+    assert chat(make_model, template).history == "as-template"
+    appends = chat(make_model, template, history="append")
+    ids = appends.template.encode("<think>\nhm\n</think>\n\n4")
+    assert appends.continuation([*ids, turn_end(appends)], [USER])
+
+
+def test_templates_that_rewrite_more_than_turns_cannot_append(make_model: Any) -> None:
+    assert chat(make_model, DATED).history == "as-template"
     with pytest.raises(ModelError, match="not prefix-stable") as caught:
-        chat(make_model, template)
+        chat(make_model, DATED, history="append")
     assert "chatml" in str(caught.value)
+    with pytest.raises(ModelError, match="not prefix-stable"):
+        chat(make_model, DATED).continuation([], [USER])
 
 
 def test_a_template_that_cannot_render_is_refused(make_model: Any) -> None:
@@ -162,12 +178,12 @@ def test_a_template_without_an_end_token_is_refused(make_model: Any) -> None:
         chat(make_model, PLAIN)
 
 
-def test_a_tokenizer_without_template_needs_one(make_model: Any, tmp_path: Path) -> None:
+def test_a_tokenizer_without_template_gets_a_plain_one(make_model: Any, tmp_path: Path) -> None:
     tokenizer = AutoTokenizer.from_pretrained(make_model(template=None))
-    with pytest.raises(ModelError, match="has no chat template") as caught:
-        Chat(tokenizer, ChatOptions(), "my/model")
-    assert "my/model" in str(caught.value)
-    Chat(tokenizer, ChatOptions(chat_template="chatml"))
+    talk = Chat(tokenizer, ChatOptions(), "my/model")
+    assert text(talk, talk.prompt([USER], [])) == "User: What is 2 + 2?\nAssistant:"
+    talk = Chat(tokenizer, ChatOptions(chat_template="chatml"))
+    assert text(talk, talk.prompt([USER], [])).startswith("<|im_start|>user\nWhat")
     own = tmp_path / "own.jinja"
     own.write_text(CHATML.replace("\n", " "), encoding="utf-8")
     talk = Chat(tokenizer, ChatOptions(chat_template=str(own)))
@@ -179,6 +195,10 @@ def test_bad_options_are_refused(make_model: Any) -> None:
         chat(make_model, chat_template="nowhere.jinja")
     with pytest.raises(UnknownNameError, match="did you mean 'compact'"):
         chat(make_model, tool_format="compct")
+    with pytest.raises(ConfigError, match=r"chat\.window=\.\.\."):
+        chat(make_model, history="window")
+    with pytest.raises(ConfigError, match=r'chat.window is for chat.history="window"'):
+        chat(make_model, history="append", window=3)
     with pytest.raises(ModelError, match="unknown sytem_prompt"):
         ChatOptions().over({"sytem_prompt": ""})
 

@@ -1,0 +1,311 @@
+"""Real templates: the ids that are fed are those that a server of the model would feed.
+
+The oracle is the template itself: a turn "as sampled" is what the template writes for it as the
+last message, and the expected context is the tokenizer's own `apply_chat_template`.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from functools import lru_cache
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from turnhalle.agents.chat import CHATML, PLAIN, Chat, ChatOptions, Conversation
+from turnhalle.envs.core import Message, ToolCall, ToolSpec
+from turnhalle.envs.errors import ModelError
+from turnhalle.envs.tools.canonical import parse_action, render_call
+
+MakeTokenizer = Callable[..., Any]
+
+WORDS = ("pear", "fig", "seven", "why?", "naïve ☃", "a\nb", "{}", '"quoted"')
+TOOLS = [
+    ToolSpec(
+        name=name,
+        description=f"Looks up a {name}.",
+        parameters={
+            "type": "object",
+            "properties": {"item": {"type": "string"}, "count": {"type": "integer"}},
+            "required": ["item"],
+        },
+    )
+    for name in ("price", "stock")
+]
+NO_THINKING = {"enable_thinking": False}
+
+COUNTS = "{{ messages|length }} messages\n" + CHATML
+MOVES_TOOLS = (
+    "{% for message in messages %}<|im_start|>{{ message['role'] }}\n"
+    "{% if tools and loop.last %}{% for t in tools %}<tool_call>{{ t.function.name }}"
+    "{% endfor %}{% endif %}{{ message['content'] }}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+
+APPENDS = [
+    "chatml", "smollm", "plain", "mistral", "qwen2_5", "qwen3_instruct_2507", "llama3", "llama3_1",
+    "llama3_2", "gemma", "gemma3", "phi3", "phi3_5", "cohere", "cohere2", "smolvlm", "muse_glimmer",
+]  # fmt: skip
+REWRITES = ["qwen3", "qwen3_5_think", "deepseek_r1_distill", "deepseekv3", "gptoss", "glm4moe"]
+CALLS = [
+    "qwen2_5", "qwen3", "qwen3_instruct_2507", "llama3_1", "llama3_2", "gptoss", "mistral",
+]  # fmt: skip
+
+
+class Deployed:
+    """A client that speaks to a server of the model: it keeps messages, and renders them."""
+
+    def __init__(self, chat: Chat, tools: list[ToolSpec], **variables: Any) -> None:
+        self.chat, self.tokenizer, self.variables = chat, chat.tokenizer, variables
+        self.tools = [tool.as_openai() for tool in tools] or None
+        self.messages: list[dict[str, Any]] = []
+        self.num_calls = 0
+
+    def hear(self, role: str, text: str, name: str | None = None) -> None:
+        anatomy = self.chat._anatomy(TOOLS if self.tools else [])
+        called = bool(self.messages) and "tool_calls" in self.messages[-1]
+        knows_tool = anatomy.tool_after_call if called else anatomy.tool_after_text
+        if (role == "tool" and not knows_tool) or (role == "system" and not anatomy.has_system):
+            role = "user"
+        if role == "user" and self.messages and self.messages[-1]["role"] == "user":
+            self.messages[-1]["content"] += "\n" + text
+            return
+        said: dict[str, Any] = {"role": role, "content": text}
+        if role == "tool":
+            said |= {"name": name, "tool_call_id": f"call{self.num_calls - 1:05d}"}
+        self.messages.append(said)
+
+    def say(self, text: str, thought: str | None, call: tuple[str, Any] | None) -> list[int]:
+        """Take a turn; the ids that a model would sample for it."""
+        anatomy, calls = self.chat._anatomy(TOOLS if self.tools else []), self.chat._calls
+        said: dict[str, Any] = {"role": "assistant", "content": text}
+        if call is not None:
+            assert calls is not None
+            function = {"name": call[0], "arguments": call[1]}
+            listed = {"id": f"call{self.num_calls:05d}", "type": "function", "function": function}
+            said = {"role": "assistant", "content": "", "tool_calls": [listed]}
+            self.num_calls += 1
+        before = self.render(True)
+        if before.endswith("</think>\n\n"):  # who is led past it does not think
+            thought = None
+        field = anatomy.thinking.field
+        if thought is not None and field is not None:
+            said[field] = thought
+        lead_in = next((s for s in ("<think>\n", "<think>") if before.endswith(s)), "")
+        if field is not None and lead_in and thought is None:
+            said[field] = "hm"  # who is led into thinking thinks
+        if field is None and call is None and (thought is not None or lead_in):
+            whole = f"<think>\n{thought or ''}\n</think>\n\n{text}"
+            said["content"] = whole.removeprefix(lead_in)
+        self.messages.append(said)
+        question = [{"role": "user", "content": "?"}]
+        prompt, written = self.render(True, question), self.render(False, [*question, said])
+        end = anatomy.call_end if call is not None else anatomy.last_end
+        if lead_in and field is None:  # the template drops it even from the last turn
+            written = said["content"] + end
+        else:
+            assert written.startswith(prompt)
+            written = written[len(prompt) :]
+        written = written[: written.rindex(end)] + end if end in written else written + end
+        ids: list[int] = self.tokenizer.encode(written, add_special_tokens=False)
+        return ids
+
+    def fed(self) -> list[int]:
+        rendered = self.render(True)
+        ids: list[int] = self.tokenizer.encode(rendered, add_special_tokens=False)
+        return ids
+
+    def render(self, generate: bool, messages: list[dict[str, Any]] | None = None) -> str:
+        parts = self.chat.template.has_parts
+        said = [
+            {**m, "content": [{"type": "text", "text": m["content"]}]} if parts else m
+            for m in messages or self.messages
+        ]
+        text: str = self.tokenizer.apply_chat_template(
+            said, self.tools, tokenize=False, add_generation_prompt=generate, **self.variables
+        )
+        return text
+
+
+def play(
+    chat: Chat, rng: random.Random, tools: list[ToolSpec], thinks: bool, **variables: Any
+) -> int:
+    """A random conversation, checked after every turn; the number of branches."""
+    server = Deployed(chat, tools, **variables)
+    opening = [Message(role="system", content="Be brief.")] if rng.random() < 0.7 else []
+    opening.append(Message(role="user", content=rng.choice(WORDS)))
+    for message in opening:
+        server.hear(message.role, message.content)
+    talk = Conversation(chat, opening, tools)
+    assert chat.template.decode(talk.context) == chat.template.decode(server.fed())
+    for _ in range(rng.randint(2, 5)):
+        thought = rng.choice(WORDS) if thinks and rng.random() < 0.7 else None
+        call = None
+        if tools and rng.random() < 0.6:
+            call = (
+                rng.choice(TOOLS).name,
+                {"item": rng.choice(WORDS), "count": rng.randint(-9, 9)},
+            )
+        answer = rng.choice(WORDS)
+        ids = server.say(answer, thought, call)
+        action = talk.add(ids, [-0.5] * len(ids), 1)
+        if call is None:
+            assert action == answer
+        else:
+            assert action is not None
+            assert parse_action(action).calls == [ToolCall(name=call[0], arguments=call[1])]
+        segments = talk.take_segments()
+        assert [s.token_ids for s in segments if s.is_sampled] == [ids]
+        if call is not None:
+            answers = [Message(role="tool", name=call[0], content=rng.choice(WORDS))]
+        else:
+            answers = [Message(role="user", content=rng.choice(WORDS))]
+        for message in answers:
+            server.hear(message.role, message.content, message.name)
+        talk.observe(answers)
+        if chat.history == "as-template" or not thinks:
+            assert chat.template.decode(talk.context) == chat.template.decode(server.fed())
+    assert not talk.drift["unrenderable"]
+    return talk.drift["branches"]
+
+
+def test_what_is_fed_is_what_the_deployed_template_would_feed(
+    deployed: str, make_tokenizer: MakeTokenizer
+) -> None:
+    chat = Chat(make_tokenizer(deployed), ChatOptions(history="as-template"))
+    for seed in range(6):
+        play(chat, random.Random(seed), [], thinks=seed % 2 == 0)
+
+
+@pytest.mark.parametrize("name", APPENDS)
+def test_stable_templates_only_ever_append(name: str, make_tokenizer: MakeTokenizer) -> None:
+    chat = Chat(make_tokenizer(name), ChatOptions())
+    assert chat.history == "append"
+    for seed in range(6):
+        assert play(chat, random.Random(seed), [], thinks=False) == 0
+
+
+@pytest.mark.parametrize("name", REWRITES)
+def test_templates_that_strip_thinking_make_branches(
+    name: str, make_tokenizer: MakeTokenizer
+) -> None:
+    chat = Chat(make_tokenizer(name), ChatOptions())
+    assert chat.history == "as-template"
+    assert sum(play(chat, random.Random(seed), [], thinks=True) for seed in range(6)) > 5
+
+
+@pytest.mark.parametrize("name", CALLS)
+@pytest.mark.parametrize("thinks", [False, True])
+def test_calls_and_results_go_through_the_template_s_own_format(
+    name: str, thinks: bool, make_tokenizer: MakeTokenizer
+) -> None:
+    chat = Chat(make_tokenizer(name), ChatOptions(history="as-template"))
+    assert chat._calls is not None
+    if thinks and chat._tooled.thinking.field is None:
+        thinks = False
+    for seed in range(8):
+        play(chat, random.Random(seed), TOOLS, thinks=thinks)
+
+
+@pytest.mark.parametrize("name", ["qwen3", "qwen3_5_think"])
+def test_thinking_can_be_switched_off(name: str, make_tokenizer: MakeTokenizer) -> None:
+    options = ChatOptions(template_options=NO_THINKING)
+    chat = Chat(make_tokenizer(name), options)
+    assert chat.template.decode(chat.prompt([Message(role="user", content="?")], [])).endswith(
+        "<think>\n\n</think>\n\n"
+    )
+    for seed in range(4):
+        assert play(chat, random.Random(seed), [], thinks=False, **NO_THINKING) > 0
+
+
+def test_the_end_of_a_turn_is_found(make_tokenizer: MakeTokenizer) -> None:
+    ends = {
+        "qwen3": {"<|im_end|>"},
+        "llama3_1": {"<|eot_id|>", "<eos>"},
+        "gemma": {"<end_of_turn>", "<eos>"},
+        "phi3": {"<|end|>", "<eos>"},
+        "gptoss": {"<|return|>", "<|call|>"},
+        "deepseek_r1_distill": {"<｜end▁of▁sentence｜>"},
+        "mistral": {"</s>"},
+        "smolvlm": {"<end_of_utterance>", "<eos>"},
+        "plain": {"<eos>"},
+    }
+    for name, tokens in ends.items():
+        chat = Chat(make_tokenizer(name), ChatOptions())
+        assert set(chat.tokenizer.convert_ids_to_tokens(list(chat.stop_ids))) == tokens, name
+
+
+def test_what_real_harmony_models_write_is_read(make_tokenizer: MakeTokenizer) -> None:
+    """They put the recipient after the channel, the template before it."""
+    chat = Chat(make_tokenizer("gptoss"), ChatOptions())
+    text = (
+        "<|channel|>analysis<|message|>hm<|end|><|start|>assistant<|channel|>commentary "
+        'to=functions.price <|constrain|>json<|message|>{"item": "fig"}<|call|>'
+    )
+    ids = chat.template.encode(text)
+    assert render_call("price", item="fig") in chat.read(ids, TOOLS)
+    assert "hm" not in chat.read(ids, TOOLS)
+
+
+def test_hostile_templates_are_refused_where_they_cannot_be_exact(
+    make_tokenizer: MakeTokenizer,
+) -> None:
+    for template in (COUNTS, MOVES_TOOLS):
+        exact = Chat(make_tokenizer("hostile", template), ChatOptions())
+        assert exact.history == "as-template"
+        tools = TOOLS if template is MOVES_TOOLS else []
+        talk = Conversation(exact, [Message(role="user", content="?")], tools)
+        end = exact.tokenizer.convert_tokens_to_ids("<|im_end|>")
+        talk.add([*exact.template.encode("yes"), end], [0.0] * 4, 0)
+        talk.observe([Message(role="user", content="sure?")])
+        assert talk.drift["branches"] == 1
+        if template is COUNTS:
+            assert exact.template.decode(talk.context).startswith("3 messages")
+    with pytest.raises(ModelError, match=r"not prefix-stable.*'3 messages.*'1 messages") as caught:
+        Chat(make_tokenizer("hostile", COUNTS), ChatOptions(history="append"))
+    assert "as-template" in str(caught.value)
+    moves = Chat(make_tokenizer("hostile", MOVES_TOOLS), ChatOptions(history="append"))
+    moves.prompt([Message(role="user", content="?")], [])
+    with pytest.raises(ModelError, match="not prefix-stable"):
+        moves.prompt([Message(role="user", content="?")], TOOLS)
+
+
+@settings(max_examples=1000, deadline=None, database=None, derandomize=True)
+@given(data=st.binary(min_size=1, max_size=24), special=st.booleans())
+def test_sampled_ids_survive_whatever_they_are(
+    data: bytes, special: bool, make_tokenizer: MakeTokenizer
+) -> None:
+    """1,000 random byte sequences, most of them no text, a third of them with special tokens."""
+    for name, history in (("chatml", "append"), ("plain", "window"), ("chatml", "as-template")):
+        chat = _byte_chat(make_tokenizer, name, history)
+        base = len(chat.tokenizer) - 256
+        ids = [base + byte for byte in data]
+        if special:
+            ids[len(ids) // 2] = data[0] % base
+        talk = Conversation(chat, [Message(role="user", content="?")], [])
+        prompt = list(talk.context)
+        talk.add(ids, [-1.0] * len(ids), 0)
+        assert talk.context == prompt + ids
+        segments = talk.take_segments()
+        talk.observe([Message(role="user", content="go on")])
+        if history != "as-template":
+            assert talk.context[: len(prompt) + len(ids)] == prompt + ids
+        assert [(s.token_ids, s.is_sampled) for s in segments] == [(prompt, False), (ids, True)]
+
+
+@lru_cache
+def _byte_chat(make_tokenizer: MakeTokenizer, name: str, history: Any) -> Chat:
+    window = 1 if history == "window" else None
+    return Chat(make_tokenizer(name), ChatOptions(history=history, window=window))
+
+
+def test_base_models_get_a_plain_template(make_tokenizer: MakeTokenizer) -> None:
+    bare = make_tokenizer("bare", PLAIN)
+    bare.chat_template = None
+    chat = Chat(bare, ChatOptions())
+    prompt = chat.prompt([Message(role="user", content="What is 2 + 2?")], [])
+    assert chat.template.decode(prompt) == "<bos>User: What is 2 + 2?\nAssistant:"
+    assert chat.template.decode(chat.write("4", [])) == " 4<eos>"
