@@ -1,0 +1,194 @@
+"""The token tree: trajectories merged by tokens, so that every shared prefix is there once.
+
+Branches come of forks, of a rewritten history, of a summary, or simply of sampling another token.
+Nodes are numbered in depth-first order: a parent comes before its children, a subtree is a range. A
+straight trajectory is a tree with one leaf, whose nodes are its positions.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .core import Segment, Trajectory
+
+Ints = NDArray[np.int64]
+Floats = NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class Branch:
+    """A sequence that a trajectory sampled from, from the first token to where it broke off."""
+
+    token_ids: Ints
+    """`[T]`"""
+    position: Ints
+    """`[R]` of the tokens that were sampled in this branch; those sampled before it branched off
+    belong to an earlier one."""
+    turn: Ints
+    """`[R]` number of the turn."""
+    logprob: Floats
+    """`[R]` log-prob that the token was sampled with."""
+
+
+@dataclass(frozen=True, slots=True)
+class TokenTree:
+    """Nodes, each a token in its context, and the loss rows that point to them."""
+
+    token: Ints
+    """`[N]`"""
+    parent: Ints
+    """`[N]` node before it, less than its own number; -1 for the first of a sequence."""
+    position: Ints
+    """`[N]` number of nodes before it, on the way from the root."""
+    node: Ints
+    """`[M]` the node that was sampled. Rollouts that sampled the same share it and keep a row
+    each."""
+    trajectory: Ints
+    """`[M]`"""
+    turn: Ints
+    """`[M]`"""
+    logprob: Floats
+    """`[M]` log-prob that the token was sampled with."""
+    weight: Floats
+    """`[M]` one over the number of trajectories that took the sample from the same fork parent."""
+    leaf: Ints
+    """`[L]` the last node of each branch."""
+    leaf_trajectory: Ints
+    """`[L]` whose branch it is."""
+
+    @property
+    def num_nodes(self) -> int:
+        """Number of nodes."""
+        return len(self.token)
+
+    @property
+    def num_rows(self) -> int:
+        """Number of sampled tokens, those of shared nodes counted for each trajectory."""
+        return len(self.node)
+
+    def path(self, node: int) -> Ints:
+        """`[T]` the nodes from the root to a node, itself included."""
+        starts = np.flatnonzero(self.parent != np.arange(self.num_nodes) - 1)
+        chains: list[Ints] = []
+        while node >= 0:
+            before = int(np.searchsorted(starts, node, side="right"))
+            first = int(starts[before - 1]) if before else 0
+            chains.append(np.arange(first, node + 1))
+            node = int(self.parent[first])
+        return np.concatenate(chains[::-1]) if chains else np.empty(0, dtype=np.int64)
+
+
+def branches(trajectory: Trajectory) -> list[Branch]:
+    """The sequences that a trajectory sampled from; one, where nothing was rewritten."""
+    found: list[Branch] = []
+    before = np.empty(0, dtype=np.int64)
+    segments: list[tuple[int, Segment]] = []
+    for number, turn in enumerate(trajectory.turns):
+        for segment in turn.segments:
+            if segment.parent is not None and segments:
+                found.append(_branch(before, segments))
+                before, segments = found[-1].token_ids[: segment.parent + 1], []
+            segments.append((number, segment))
+    if segments:
+        found.append(_branch(before, segments))
+    return [branch for branch in found if len(branch.position)]
+
+
+def grow_tree(trajectories: Sequence[Trajectory]) -> TokenTree:
+    """Merge trajectories, those without tokens left out, in time linear in their tokens."""
+    owners = [(i, b) for i, trajectory in enumerate(trajectories) for b in branches(trajectory)]
+    nodes, paths = _merge([branch.token_ids for _, branch in owners])
+    shares = _shares(trajectories)
+    return TokenTree(
+        *nodes,
+        node=_joined([path[b.position] for path, (_, b) in zip(paths, owners, strict=True)]),
+        trajectory=_joined([np.full(len(b.position), i) for i, b in owners]),
+        turn=_joined([b.turn for _, b in owners]),
+        logprob=_joined([b.logprob for _, b in owners], np.float32),
+        weight=_joined([shares[i][b.turn] for i, b in owners], np.float32),
+        leaf=np.array([path[-1] for path in paths], dtype=np.int64),
+        leaf_trajectory=np.array([i for i, _ in owners], dtype=np.int64),
+    )
+
+
+def _branch(before: Ints, segments: Sequence[tuple[int, Segment]]) -> Branch:
+    """Lay out the segments of a branch behind the tokens it branched off from."""
+    parts, positions, turns, logprobs = [before], [], [], []
+    at = len(before)
+    for number, segment in segments:
+        parts.append(np.array(segment.token_ids, dtype=np.int64))
+        if segment.logprobs is not None:
+            positions.append(np.arange(at, at + len(segment.token_ids)))
+            turns.append(np.full(len(segment.token_ids), number))
+            logprobs.append(np.array(segment.logprobs, dtype=np.float32))
+        at += len(segment.token_ids)
+    return Branch(
+        np.concatenate(parts),
+        _joined(positions),
+        _joined(turns),
+        _joined(logprobs, np.float32),
+    )
+
+
+def _merge(sequences: Sequence[Ints]) -> tuple[tuple[Ints, Ints, Ints], list[Ints]]:
+    """A trie of sequences: tokens, parents and positions of its nodes, and each sequence's nodes.
+
+    In lexicographic order a sequence shares with those before it what it shares with the last.
+    """
+    order = sorted(range(len(sequences)), key=lambda i: sequences[i].astype(">u4").tobytes())
+    paths = [np.empty(0, dtype=np.int64)] * len(sequences)
+    tokens, parents, positions = [], [], []
+    last = path = np.empty(0, dtype=np.int64)
+    size = 0
+    for i in order:
+        sequence = sequences[i]
+        shared = _num_shared(last, sequence)
+        fresh = np.arange(size, size + len(sequence) - shared)
+        if len(fresh):
+            tokens.append(sequence[shared:])
+            positions.append(np.arange(shared, len(sequence)))
+            above = path[shared - 1] if shared else -1
+            parents.append(np.concatenate([[above], fresh[:-1]]))
+        path = np.concatenate([path[:shared], fresh])
+        paths[i], last, size = path, sequence, size + len(fresh)
+    return (_joined(tokens), _joined(parents), _joined(positions)), paths
+
+
+def _num_shared(a: Ints, b: Ints) -> int:
+    shorter = min(len(a), len(b))
+    differ = a[:shorter] != b[:shorter]
+    at = int(differ.argmax()) if shorter else 0
+    return at if shorter and differ[at] else shorter
+
+
+def _shares(trajectories: Sequence[Trajectory]) -> list[Floats]:
+    """For each trajectory and turn: one over how many trajectories hold that very turn, by forks.
+
+    Where the fork parent is not among the trajectories, its forks still share with each other.
+    """
+    by_sample = {t.sample: i for i, t in enumerate(trajectories)}
+    origins: list[list[tuple[object, int]]] = []
+    for i, trajectory in enumerate(trajectories):
+        origins.append([])
+        for turn in range(len(trajectory.turns)):
+            holder: object = i
+            owner: Trajectory | None = trajectory
+            while owner is not None and owner.fork_parent is not None:
+                if turn >= (owner.fork_turn or 0):
+                    break
+                at = by_sample.get(owner.fork_parent)
+                holder = ("absent", owner.fork_parent) if at is None else at
+                owner = None if at is None else trajectories[at]
+            origins[-1].append((holder, turn))
+    count = Counter(origin for turns in origins for origin in turns)
+    return [np.array([1.0 / count[o] for o in turns], dtype=np.float32) for turns in origins]
+
+
+def _joined(parts: Sequence[NDArray[Any]], dtype: type[np.generic] = np.int64) -> NDArray[Any]:
+    return np.concatenate(parts).astype(dtype) if parts else np.empty(0, dtype=dtype)
