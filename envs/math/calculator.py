@@ -20,7 +20,7 @@ Expression = Annotated[str, Field(coerce_numbers_to_str=True)]
 def calculate(expression: Expression) -> str:
     """The exact value of an expression of numbers: + - * / ^ ( ), and
     abs(a), floor(a), gcd(a,b), lcm(a,b), mod(a,b), sqrt(a)
-    """
+    """  # noqa: D205, D415 policies read it, as they always did
     try:
         return str(rationals.calculate(expression))
     except GrammarError as error:
