@@ -174,11 +174,10 @@ class FunctionNormalizer(normal.Normalizer):
         return add(result, {((generator, 1),): Fraction(1)}), ONE
 
     def log_of_number(self, number: Fraction) -> Polynomial:
-        """Of a positive rational."""
+        """Of a positive rational; a product of large primes counts as one."""
         result: Polynomial = {}
         for sign, part in ((1, number.numerator), (-1, number.denominator)):
-            counts = normal.factors(part) if part <= normal.MAX_RADICAND else {part: 1}
-            for prime, count in counts.items():
+            for prime, count in normal.factors(part).items():
                 generator = self.generator("L", prime)
                 self.logarithm_of[generator] = prime
                 result = add(result, {((generator, 1),): Fraction(sign * count)})

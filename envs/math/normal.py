@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from fractions import Fraction
+from functools import cache
 
 from .grammar import GrammarError, Node
 from .rationals import power
@@ -64,16 +65,26 @@ def square_free(number: int) -> int:
 
 
 def factors(number: int) -> dict[int, int]:
-    """The prime factors of a number from 1 to `MAX_RADICAND`, and how often each divides it."""
+    """The factors of a positive number and how often each divides it: prime up to `MAX_RADICAND`.
+
+    Of a larger number, what its primes below the root of `MAX_RADICAND` leave is one factor.
+    """
     found: dict[int, int] = {}
-    prime = 2
-    while prime * prime <= number:
+    for prime in _small_primes():
+        if prime * prime > number:
+            break
         while number % prime == 0:
             number, found[prime] = number // prime, found.get(prime, 0) + 1
-        prime += 1
     if number > 1:
         found[number] = found.get(number, 0) + 1
     return found
+
+
+@cache
+def _small_primes() -> list[int]:
+    """Enough for the prime factors of any number up to `MAX_RADICAND`."""
+    limit = math.isqrt(MAX_RADICAND)
+    return [n for n in range(2, limit + 1) if all(n % p for p in range(2, math.isqrt(n) + 1))]
 
 
 class Normalizer:
