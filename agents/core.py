@@ -13,9 +13,9 @@ from turnhalle.envs.core import StopReason
 from turnhalle.envs.errors import TaskError
 from turnhalle.envs.tasks import Task
 
-TRAJECTORY_SCHEMA = 2
+TRAJECTORY_SCHEMA = 3
 """Newest version of the JSON of trajectories. Those without branches and forks are written as
-version 1, which has no fields for them."""
+version 2, which has no fields for them."""
 
 
 @dataclass(slots=True)
@@ -50,6 +50,8 @@ class Turn:
     segments: list[Segment] = field(default_factory=list)
     """Tokens of the observation, then those of the action, which come last; summaries that the
     policy wrote for itself stand before. Empty for policies without tokens."""
+    faults: dict[str, int] = field(default_factory=dict)
+    """Tool calls of the action that went wrong, counted by kind."""
 
 
 @dataclass(slots=True)
@@ -105,11 +107,11 @@ class Trajectory:
             for part in (data, *segments):
                 for name in ("fork_parent", "fork_turn", "parent"):
                     part.pop(name, None)
-        return {"schema": TRAJECTORY_SCHEMA if is_tree else 1, **data}
+        return {"schema": TRAJECTORY_SCHEMA if is_tree else TRAJECTORY_SCHEMA - 1, **data}
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> Trajectory:
-        """Inverse of `to_json`.
+        """Inverse of `to_json`; reads version 1 too, whose turns told no faults.
 
         Raises:
             TaskError: The JSON was written by another version of the schema.

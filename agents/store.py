@@ -22,7 +22,7 @@ from turnhalle.envs.tasks import Task
 
 from .core import Segment, Trajectory, Turn
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 3
 FILE = "run.db"
 _TABLES = """
 create table meta (key text primary key, value text not null);
@@ -33,24 +33,31 @@ create table episodes (
     id integer primary key, step integer not null, phase text not null, task text not null,
     sample integer not null, success integer not null, episode_return real not null,
     terminated integer not null, truncated integer not null, stop text not null, error text,
-    final_observation text not null
+    final_observation text not null, fork_parent integer, fork_turn integer
 );
 create index episodes_by_step on episodes (step, phase);
 create table turns (
     episode integer not null references episodes on delete cascade, turn integer not null,
     observation text not null, action text not null, reward real not null, parts text not null,
-    advantage real, primary key (episode, turn)
+    faults text not null default '{}', advantage real, primary key (episode, turn)
 ) without rowid;
 create table segments (
     episode integer not null references episodes on delete cascade, turn integer not null,
     segment integer not null, token_ids blob not null, logprobs blob,
-    adapter_version integer not null, primary key (episode, turn, segment)
+    adapter_version integer not null, parent integer, primary key (episode, turn, segment)
 ) without rowid;
 create table events (
     id integer primary key, time real not null, step integer not null, kind text not null,
     text text not null
 );
 """
+_ADDED = (
+    (2, "turns", "faults", "text not null", "'{}'"),
+    (3, "segments", "parent", "integer", "null"),
+    (3, "episodes", "fork_parent", "integer", "null"),
+    (3, "episodes", "fork_turn", "integer", "null"),
+)
+"""Columns that came later: since which schema, where, and what they are in older stores."""
 
 
 class RunStore:
@@ -84,12 +91,15 @@ class RunStore:
             self._db.execute("pragma journal_mode = wal")
             with self._db:
                 # One transaction: a kill leaves either no table or all of them.
+                self._db.execute("begin")
                 for statement in filter(str.strip, _TABLES.split(";")):
                     self._db.execute(statement)
                 self._put("schema", SCHEMA_VERSION)
         version = self.get("schema")
-        if version != SCHEMA_VERSION:
+        if version not in range(1, SCHEMA_VERSION + 1):
             raise StoreError(f"{path} has schema {version}, this Turnhalle reads {SCHEMA_VERSION}")
+        if version != SCHEMA_VERSION:
+            self._adopt(version, read_only)
 
     def close(self) -> None:
         """Close the file."""
@@ -173,13 +183,13 @@ class RunStore:
             StoreError: No such episode.
         """
         row = self._db.execute(
-            "select task, sample, success, terminated, truncated, stop, error, final_observation "
-            "from episodes where id = ?",
+            "select task, sample, success, terminated, truncated, stop, error, final_observation, "
+            "fork_parent, fork_turn from episodes where id = ?",
             [id],
         ).fetchone()
         if row is None:
             raise StoreError(f"the run has no episode {id}")
-        task, sample, success, terminated, truncated, stop, error, final = row
+        task, sample, success, terminated, truncated, stop, error, final, *fork = row
         return Trajectory(
             Task.from_json(json.loads(task)),
             sample,
@@ -190,27 +200,44 @@ class RunStore:
             bool(truncated),
             StopReason(stop),
             error,
+            *fork,
         )
+
+    def _adopt(self, version: int, read_only: bool) -> None:
+        """Go on with a store of an older schema."""
+        added = [column for since, *column in _ADDED if since > version]
+        if read_only:  # the process that wrote it may still be at it
+            for table in {table for table, *_ in added}:
+                more = ", ".join(f"{value} as {name}" for t, name, _, value in added if t == table)
+                query = f"select *, {more} from main.{table}"
+                self._db.execute(f"create temp view {table} as {query}")
+            return
+        with self._db:
+            self._db.execute("begin")
+            for table, name, kind, value in added:
+                self._db.execute(f"alter table {table} add column {name} {kind} default {value}")
+            self._put("schema", SCHEMA_VERSION)
 
     def _put(self, key: str, value: Any) -> None:
         self._db.execute("insert or replace into meta values (?, ?)", [key, json.dumps(value)])
 
     def _turns(self, id: int) -> list[Turn]:
         query = (
-            "select observation, action, reward, parts from turns where episode = ? order by turn"
+            "select observation, action, reward, parts, faults from turns where episode = ? "
+            "order by turn"
         )
         turns = [
-            Turn(observation, action, reward, json.loads(parts))
-            for observation, action, reward, parts in self._db.execute(query, [id])
+            Turn(observation, action, reward, json.loads(parts), faults=json.loads(faults))
+            for observation, action, reward, parts, faults in self._db.execute(query, [id])
         ]
         query = (
-            "select turn, token_ids, logprobs, adapter_version from segments where episode = ? "
-            "order by turn, segment"
+            "select turn, token_ids, logprobs, adapter_version, parent from segments "
+            "where episode = ? order by turn, segment"
         )
-        for turn, ids, logprobs, version in self._db.execute(query, [id]):
+        for turn, ids, logprobs, version, parent in self._db.execute(query, [id]):
             scores = None if logprobs is None else np.frombuffer(logprobs, "<f4").tolist()
             turns[turn].segments.append(
-                Segment(np.frombuffer(ids, "<i4").tolist(), scores, version)
+                Segment(np.frombuffer(ids, "<i4").tolist(), scores, version, parent)
             )
         return turns
 
@@ -220,21 +247,22 @@ class RunStore:
         columns = (
             step, phase, json.dumps(record.task.to_json()), record.sample, record.success,
             record.episode_return, record.terminated, record.truncated, record.stop, record.error,
-            record.final_observation,
+            record.final_observation, record.fork_parent, record.fork_turn,
         )  # fmt: skip
         marks = ", ".join("?" * len(columns))
         id = self._db.execute(f"insert into episodes values (null, {marks})", columns).lastrowid
         for number, turn in enumerate(record.turns):
             worth = None if advantages is None else float(advantages[number])
             self._db.execute(
-                "insert into turns values (?, ?, ?, ?, ?, ?, ?)",
-                (id, number, turn.observation, turn.action, turn.reward,
-                 json.dumps(turn.parts), worth),
+                "insert into turns (episode, turn, observation, action, reward, parts, faults, "
+                "advantage) values (?, ?, ?, ?, ?, ?, ?, ?)",
+                (id, number, turn.observation, turn.action, turn.reward, json.dumps(turn.parts),
+                 json.dumps(turn.faults), worth),
             )  # fmt: skip
             self._db.executemany(
-                "insert into segments values (?, ?, ?, ?, ?, ?)",
+                "insert into segments values (?, ?, ?, ?, ?, ?, ?)",
                 [
-                    (id, number, i, *_blobs(s), s.adapter_version)
+                    (id, number, i, *_blobs(s), s.adapter_version, s.parent)
                     for i, s in enumerate(turn.segments)
                 ],
             )

@@ -8,17 +8,22 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from turnhalle.agents.core import Group, Trajectory
+from turnhalle.agents.core import Group
+from turnhalle.agents.tree import Branch, branches
 
 from .credit import Advantages
 
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Trajectories of one step; a row is one sampled token."""
+    """Trajectories of one step; a row is one sampled token.
+
+    A trajectory whose history was rewritten is several sequences, one a branch; each of its samples
+    is a row of the branch it was drawn in, and context in the others.
+    """
 
     sequences: list[NDArray[np.int64]]
-    """For each trajectory `[T]` token ids."""
+    """For each branch of each trajectory `[T]` token ids."""
     sequence: NDArray[np.int64]
     """`[M]` the sequence that the row's token is in."""
     position: NDArray[np.int64]
@@ -71,9 +76,9 @@ def make_batch(groups: Sequence[Group], credits: Sequence[Advantages | None]) ->
         if advantages is None:
             continue
         for trajectory, advantage in zip(group.trajectories, advantages, strict=True):
-            if not trajectory.is_masked and trajectory.num_sampled:
-                rows += _rows(trajectory, advantage, len(sequences))
-                sequences.append(_tokens(trajectory))
+            for branch in () if trajectory.is_masked else branches(trajectory):
+                rows += _rows(branch, advantage, len(sequences))
+                sequences.append(branch.token_ids)
     columns = list(zip(*rows, strict=True)) if rows else [(), (), (), ()]
     return Batch(
         sequences,
@@ -84,19 +89,9 @@ def make_batch(groups: Sequence[Group], credits: Sequence[Advantages | None]) ->
     )
 
 
-def _tokens(trajectory: Trajectory) -> NDArray[np.int64]:
-    segments = [s.token_ids for turn in trajectory.turns for s in turn.segments]
-    return np.concatenate([np.array(ids, dtype=np.int64) for ids in segments])
-
-
 def _rows(
-    trajectory: Trajectory, advantage: NDArray[np.float64], sequence: int
+    branch: Branch, advantage: NDArray[np.float64], sequence: int
 ) -> list[tuple[int, int, float, float]]:
-    rows = []
-    position = 0
-    for turn, worth in zip(trajectory.turns, advantage.tolist(), strict=True):
-        for segment in turn.segments:
-            for offset, logprob in enumerate(segment.logprobs or ()):
-                rows.append((sequence, position + offset, worth, logprob))
-            position += len(segment.token_ids)
-    return rows
+    worth = advantage[branch.turn].tolist()
+    places, logprobs = branch.position.tolist(), branch.logprob.tolist()
+    return [(sequence, *row) for row in zip(places, worth, logprobs, strict=True)]

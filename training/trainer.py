@@ -141,6 +141,7 @@ class Trainer:
         """One step: rollouts, credit, update, record."""
         options = self.options
         started = time.perf_counter()
+        self._policy.drift.clear()
         groups = rollout_groups(
             self._factory,
             self._policy,
@@ -151,6 +152,7 @@ class Trainer:
         sampled = time.perf_counter()
         credits = [grpo(group) for group in groups]
         metrics = rollout_metrics(groups, credits)
+        metrics |= {f"drift/{name}": float(n) for name, n in self._policy.drift.items() if n}
         if self._curriculum is not None:
             metrics["difficulty"] = float(self._curriculum.level)
             self._advance(self._curriculum.after(groups))

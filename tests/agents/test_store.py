@@ -26,7 +26,7 @@ def played(index: int = 0) -> Trajectory:
     return Trajectory(
         Task("x/Y-v0", "train", index, 2, {"n": [1]}, 3),
         sample=1,
-        turns=[turn, Turn("9", "", 0.0)],
+        turns=[turn, Turn("9", "", 0.0, faults={"bad_json": 2, "no_call": 1})],
         final_observation="bye",
         success=True,
         terminated=True,
@@ -97,6 +97,75 @@ def test_other_versions_and_broken_files_are_refused(tmp_path: Path) -> None:
     (tmp_path / FILE).write_bytes(b"no database at all, but long enough to look at" * 100)
     with pytest.raises(StoreError, match="cannot be read"):
         RunStore(tmp_path, read_only=True)
+
+
+def as_first_schema(folder: Path) -> None:
+    """Turn a store into one that an older Turnhalle wrote."""
+    db = sqlite3.connect(folder / FILE)
+    db.execute("alter table turns drop column faults")
+    db.execute("alter table segments drop column parent")
+    db.execute("alter table episodes drop column fork_parent")
+    db.execute("alter table episodes drop column fork_turn")
+    db.execute("update meta set value = '1' where key = 'schema'")
+    db.commit()
+    db.close()
+
+
+def without_faults(record: Trajectory) -> Trajectory:
+    for turn in record.turns:
+        turn.faults = {}
+    return record
+
+
+def test_a_store_of_the_first_schema_is_read_as_it_is_and_upgraded_by_a_writer(
+    tmp_path: Path,
+) -> None:
+    store = RunStore(tmp_path, create=True)
+    store.write_step(1, {}, [("train", played(), None)])
+    store.close()
+    as_first_schema(tmp_path)
+    reader = RunStore(tmp_path, read_only=True)
+    assert reader.episode(1) == without_faults(played())
+    assert reader.get("schema") == 1
+    reader.close()
+    writer = RunStore(tmp_path)
+    writer.write_step(2, {}, [("train", played(), [0.5, 0.25])])
+    assert writer.episode(1) == without_faults(played())
+    assert writer.episode(2) == played()
+    writer.close()
+    assert RunStore(tmp_path).get("schema") == 3
+    db = sqlite3.connect(tmp_path / FILE)
+    rows = db.execute("select advantage from turns where episode = 2 order by turn").fetchall()
+    assert rows == [(0.5,), (0.25,)]
+
+
+def branched() -> Trajectory:
+    record = played()
+    record.turns[1].segments = [Segment([9, 8], parent=0), Segment([7], [-0.5], 4)]
+    record.fork_parent, record.fork_turn = 0, 1
+    return record
+
+
+def test_branches_and_forks_are_kept(tmp_path: Path) -> None:
+    store = RunStore(tmp_path, create=True)
+    store.write_step(1, {}, [("train", branched(), None)])
+    assert store.episode(1) == branched()
+    assert Trajectory.from_json(branched().to_json()) == branched()
+    assert branched().to_json()["schema"] == 3
+
+
+def test_straight_trajectories_are_written_as_before_there_were_branches() -> None:
+    data = played().to_json()
+    assert data["schema"] == 2
+    assert "fork_parent" not in data
+    assert "parent" not in data["turns"][0]["segments"][0]
+
+
+def test_trajectories_of_the_first_schema_are_read(tmp_path: Path) -> None:
+    old = played().to_json() | {"schema": 1}
+    for turn in old["turns"]:
+        del turn["faults"]
+    assert Trajectory.from_json(old) == without_faults(played())
 
 
 def test_a_killed_writer_leaves_a_store_that_opens(tmp_path: Path) -> None:

@@ -141,7 +141,7 @@ def test_trajectories_without_tokens_are_left_out() -> None:
     assert tree.num_nodes == tree.num_rows == len(tree.leaf) == 0
 
 
-@settings(max_examples=300, deadline=None, database=None, derandomize=True)
+@settings(max_examples=120, deadline=None, database=None, derandomize=True)
 @given(groups())
 def test_branches_are_those_of_the_book(group: list[Trajectory]) -> None:
     for played in group:
@@ -154,7 +154,7 @@ def test_branches_are_those_of_the_book(group: list[Trajectory]) -> None:
             assert np.allclose(branch.logprob, [s for _, _, s in rows])
 
 
-@settings(max_examples=300, deadline=None, database=None, derandomize=True)
+@settings(max_examples=120, deadline=None, database=None, derandomize=True)
 @given(groups())
 def test_every_sequence_can_be_read_back_and_no_token_is_there_twice(
     group: list[Trajectory],
@@ -168,7 +168,7 @@ def test_every_sequence_can_be_read_back_and_no_token_is_there_twice(
     assert len(set(zip(tree.parent.tolist(), tree.token.tolist(), strict=True))) == tree.num_nodes
 
 
-@settings(max_examples=300, deadline=None, database=None, derandomize=True)
+@settings(max_examples=120, deadline=None, database=None, derandomize=True)
 @given(groups())
 def test_nodes_are_in_depth_first_order(group: list[Trajectory]) -> None:
     tree = grow_tree(group)
@@ -183,7 +183,7 @@ def test_nodes_are_in_depth_first_order(group: list[Trajectory]) -> None:
         open_path.append(node)
 
 
-@settings(max_examples=300, deadline=None, database=None, derandomize=True)
+@settings(max_examples=120, deadline=None, database=None, derandomize=True)
 @given(groups())
 def test_every_sample_keeps_its_row(group: list[Trajectory]) -> None:
     tree = grow_tree(group)
@@ -199,7 +199,7 @@ def test_every_sample_keeps_its_row(group: list[Trajectory]) -> None:
         assert [(int(t), int(k), float(s)) for t, k, s in rows] == drawn
 
 
-@settings(max_examples=300, deadline=None, database=None, derandomize=True)
+@settings(max_examples=120, deadline=None, database=None, derandomize=True)
 @given(groups())
 def test_a_sample_weighs_one_however_many_forks_hold_it(group: list[Trajectory]) -> None:
     tree = grow_tree(group)
@@ -214,7 +214,7 @@ def test_a_sample_weighs_one_however_many_forks_hold_it(group: list[Trajectory])
         assert np.isclose(weight, sum(len(s.token_ids) for s in segments if s.is_sampled))
 
 
-@settings(max_examples=100, deadline=None, database=None, derandomize=True)
+@settings(max_examples=60, deadline=None, database=None, derandomize=True)
 @given(groups(), st.randoms(use_true_random=False))
 def test_the_order_of_trajectories_does_not_matter(group: list[Trajectory], rng: object) -> None:
     tree, turned = grow_tree(group), grow_tree(group[::-1])

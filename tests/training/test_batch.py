@@ -56,6 +56,16 @@ def test_rows_carry_the_advantage_of_their_turn() -> None:
     assert batch.position.tolist() == [2, 4, 5, 1]
 
 
+def test_a_rewritten_history_makes_sequences_with_their_own_samples_only() -> None:
+    played = trajectory([(2, 3), (1, 1)])
+    played.turns[1].segments[0].parent = 1
+    batch = make_batch([Group(TASK, [played, trajectory([(1, 1)])])], [[np.arange(2.0) + 1] * 2])
+    assert [s.tolist() for s in batch.sequences] == [[0, 1, 2, 3, 4], [0, 1, 5, 6], [0, 1]]
+    assert batch.sequence.tolist() == [0, 0, 0, 1, 2]
+    assert batch.position.tolist() == [2, 3, 4, 3, 1]
+    assert batch.advantage.tolist() == [1, 1, 1, 2, 1]
+
+
 @given(st.lists(TURNS, min_size=1, max_size=6), st.integers(1, 60))
 def test_micro_batches_keep_every_row_within_the_budget(
     shapes: list[list[tuple[int, int]]], budget: int
