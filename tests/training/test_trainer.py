@@ -51,6 +51,21 @@ class Broken(th.TextEnv):
         return th.End("", success=len(action) % 2 == 0, reward=float(len(action) % 3))
 
 
+class Chatty(th.TextEnv):
+    """Goes on for four turns, whatever is said."""
+
+    max_turns = 4
+
+    def draw(self, rng: random.Random, difficulty: int) -> dict[str, Any]:
+        return {"n": rng.randrange(10**6)}
+
+    def start(self) -> str:
+        return f"say {self.instance['n']}"
+
+    def respond(self, action: str) -> th.Reply:
+        return th.Reply(f"more {len(action)}", reward=float(len(action) % 3))
+
+
 def options(**changes: Any) -> TrainOptions:
     data: dict[str, Any] = {
         "env": {"id": "math"},
@@ -252,3 +267,38 @@ def test_a_family_too_small_for_held_out_tasks_is_refused(tmp_path: Path) -> Non
     with pytest.raises(TaskError, match="only 4 different tasks"):
         Trainer(options(env={"id": f"{source}:Small"}), tmp_path / "run", Silent())
     assert EnvOptions(id=f"{source}:Small").factory()().reset(seed=0)
+
+
+@pytest.mark.parametrize(
+    "chat",
+    [
+        {"history": "as-template"},
+        {"history": "window", "window": 1},
+        {"history": "summarise", "summarise_above": 40},
+    ],
+    ids=lambda chat: chat["history"],
+)
+def test_rewritten_histories_train_on_the_contexts_that_were_sampled_from(
+    chat: dict[str, Any], tmp_path: Path, make_model: Any
+) -> None:
+    """The engine's log-probs, drawn in each branch, are the trainer's on the branch's sequence."""
+    # Random weights write half characters, which a template can only write down as other tokens.
+    model = str(make_model()) if chat["history"] == "as-template" else "tiny"
+    given = options(
+        env={"id": f"{__file__}:Chatty"},
+        model={"name": model, "precision": "fp32", "device": "cpu", "lora_rank": 4},
+        rollout={"tasks": 2, "group_size": 4, "max_new_tokens": 12},
+        chat=chat,
+        steps=1,
+    )
+    train(given, tmp_path / "run")
+    store = RunStore(tmp_path / "run", read_only=True)
+    assert store.metrics("drift/branches")[0][1] > 0
+    assert store.metrics("parity")[0][1] < 1e-4
+    assert len(store.metrics("loss")) == 1
+
+
+def test_a_summary_that_would_never_be_asked_for_is_refused(tmp_path: Path) -> None:
+    chat = {"history": "summarise", "summarise_above": 10**6}
+    with pytest.raises(ConfigError, match="the context ends at"):
+        Trainer(options(chat=chat), tmp_path / "run", Silent())
