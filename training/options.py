@@ -6,6 +6,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from turnhalle.agents.chat import ChatOptions
 from turnhalle.agents.engines.base import Sampling
+from turnhalle.agents.engines.options import EngineOptions
 from turnhalle.agents.models import ModelOptions
 from turnhalle.envs.errors import ConfigError
 from turnhalle.envs.options import EnvOptions
@@ -55,6 +56,7 @@ class TrainOptions(BaseModel):
     model: ModelOptions = ModelOptions()
     chat: ChatOptions = ChatOptions()
     rollout: RolloutOptions = RolloutOptions()
+    engine: EngineOptions = EngineOptions()
     learn: LearnOptions = LearnOptions()
     evaluate: EvalOptions = EvalOptions()
     curriculum: CurriculumOptions | None = None

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
 from pydantic import BaseModel, ConfigDict, Field
 
-FinishReason = Literal["stop", "length"]
+from turnhalle.envs.errors import EngineError
+
+if TYPE_CHECKING:
+    import torch
+
+FinishReason = Literal["stop", "length", "error"]
+"""A stop token, the end of the room, or an engine that failed under the turn."""
 
 
 class Sampling(BaseModel):
@@ -46,6 +53,16 @@ class Completion:
     """`[C]` float32; greedy decoding reports the log-probs at temperature 1."""
     finish_reason: FinishReason
     adapter_version: int
+    error: str | None = None
+    """What went wrong; the turn has no tokens then."""
+
+
+@dataclass(frozen=True, slots=True)
+class Capabilities:
+    """What an engine can do beyond sampling at a temperature."""
+
+    is_exact: bool
+    """Computes in 32 bits: equal requests give equal tokens, whatever else is in the batch."""
 
 
 class Engine(Protocol):
@@ -54,16 +71,39 @@ class Engine(Protocol):
     max_context: int
     """Most tokens of a session, prompt and completion together."""
     adapter_version: int
-    """Version of the adapter in force; the owner raises it when the weights change."""
+    """Version of the adapter in force."""
+    capabilities: Capabilities
 
     def submit(self, request: Request) -> None:
-        """Queue a turn."""
+        """Queue a turn; an `EngineError` where it cannot be sampled."""
         ...
 
     def step(self) -> list[Completion]:
-        """Advance every running turn by a token; the turns that finished."""
+        """Advance every running turn; the turns that finished."""
         ...
 
     def close(self, session: int) -> None:
-        """Forget a session."""
+        """Forget a session, and the turn that it runs."""
         ...
+
+    def load_adapter(self, version: int, tensors: Mapping[str, torch.Tensor]) -> None:
+        """Sample with these weights from now on; `tensors` has the trainer's names."""
+        ...
+
+    def shutdown(self) -> None:
+        """Free what the engine holds."""
+        ...
+
+
+def check_request(request: Request, max_context: int, is_busy: bool) -> None:
+    """Refuse a turn that no engine can sample.
+
+    Raises:
+        EngineError: The context is empty or too long, or the session is busy.
+    """
+    if not 0 < len(request.token_ids) < max_context:
+        raise EngineError(
+            f"a context must have 1 to {max_context - 1} tokens, got {len(request.token_ids)}"
+        )
+    if is_busy:
+        raise EngineError(f"session {request.session} already has a turn running")

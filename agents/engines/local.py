@@ -7,6 +7,7 @@ computed once. The engine reads the trainer's own weights, so its log-probs are 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -15,7 +16,7 @@ import torch
 from turnhalle.envs.errors import EngineError
 
 from ..lm import LanguageModel
-from .base import Completion, Request
+from .base import Capabilities, Completion, Request, check_request
 from .cache import SlotCache
 from .sampling import sample, uniforms
 
@@ -43,6 +44,7 @@ class TransformersEngine:
     def __init__(self, lm: LanguageModel, max_context: int | None = None) -> None:
         self.max_context = min(max_context or lm.max_context, lm.max_context)
         self.adapter_version = 0
+        self.capabilities = Capabilities(is_exact=lm.model.dtype == torch.float32)
         self._lm = lm
         self._cache = SlotCache(lm.num_layers)
         self._sessions: dict[int, _Session] = {}
@@ -57,14 +59,9 @@ class TransformersEngine:
         Raises:
             EngineError: The context is empty or too long, or the session is busy.
         """
-        if not 0 < len(request.token_ids) < self.max_context:
-            raise EngineError(
-                f"a context must have 1 to {self.max_context - 1} tokens, "
-                f"got {len(request.token_ids)}"
-            )
-        session = self._sessions.get(request.session) or self._open(request.session)
-        if session.request is not None:
-            raise EngineError(f"session {request.session} already has a turn running")
+        session = self._sessions.get(request.session)
+        check_request(request, self.max_context, session is not None and bool(session.request))
+        session = session or self._open(request.session)
         session.request = request
         session.token_ids, session.logprobs = [], []
         # At least the last token must be fed: its logits are what the turn is sampled from.
@@ -85,11 +82,36 @@ class TransformersEngine:
         elif len(self._sessions) * 2 < self._width:
             self._compact()
 
-    def refresh(self, version: int) -> None:
-        """The weights changed: raise the version and drop what was computed with the old ones."""
+    def load_adapter(self, version: int, tensors: Mapping[str, torch.Tensor]) -> None:
+        """Sample with these weights from now on; what was computed with the old ones is dropped.
+
+        Args:
+            version: What completions will say.
+            tensors: By the model's names. A trainer in this process gives its own parameters,
+                which the engine reads anyway.
+
+        Raises:
+            EngineError: Turns are running, or the tensors are not those of this model.
+        """
+        if self._waiting or self._running:
+            running = len(self._waiting) + len(self._running)
+            raise EngineError(f"{running} turns run; load an adapter between turns")
+        own = self._lm.trainable()
+        if own.keys() != tensors.keys():
+            odd = sorted(own.keys() ^ tensors.keys())
+            raise EngineError(f"not an adapter of this model: {', '.join(odd[:3])}")
+        with torch.no_grad():
+            for name, parameter in own.items():
+                if parameter is not tensors[name]:
+                    parameter.copy_(tensors[name])
         self.adapter_version = version
         for session in self._sessions.values():
             session.cached = []
+
+    def shutdown(self) -> None:
+        """Free the cache."""
+        self._sessions, self._waiting, self._running, self._free = {}, [], [], []
+        self._cache, self._width = SlotCache(self._lm.num_layers), 0
 
     @torch.no_grad()
     def step(self) -> list[Completion]:

@@ -161,7 +161,7 @@ def test_new_weights_are_used_at_once_and_raise_the_version(make_model: Any) -> 
     with torch.no_grad():
         for parameter in lm.model.parameters():
             parameter.mul_(1.1)
-    engine.refresh(7)
+    engine.load_adapter(7, lm.trainable())
     completion = run(engine, [ask(0, list(context), seed=3)])[0]
     assert completion.adapter_version == 7
     expected = score(lm, context + completion.token_ids, len(completion.token_ids), 1.0)
