@@ -120,13 +120,13 @@ class VllmCore:
         """
         from vllm.lora.request import LoRARequest
 
-        number = self._num_adapters + 1
+        self._num_adapters = number = self._num_adapters + 1
         arguments = (number, blob, dict(self._serving.lora or {}))
         self._engine.collective_rpc("receive_adapter", args=arguments)
         # A request that names an adapter which is not there kills the engine.
         if number not in self._engine.list_loras():
             raise RuntimeError(f"vLLM dropped adapter {name}")
-        old, self._num_adapters = self._adapter, number
+        old = self._adapter
         self._adapter = LoRARequest(name, number, f"memory://{name}")
         if old is not None:
             self._engine.remove_lora(old.lora_int_id)

@@ -43,5 +43,23 @@ class AdapterReceiver:
             dtype=self.vllm_config.lora_config.lora_dtype,
             weights_mapper=None if mapper is None else mapper.get_rename_mapper(),
         )
+        _check(adapter, manager, helper.r)
         manager.add_adapter(adapter)
         manager.activate_adapter(number)
+
+
+def _check(adapter: Any, manager: Any, rank: int) -> None:
+    """What vLLM lets pass in silence: it leaves out what it has no layer for.
+
+    Raises:
+        ValueError: Says which layer.
+    """
+    packed = (name for names in manager.packed_modules.values() for name in names)
+    known = {*manager.modules, *packed}
+    if unknown := sorted(adapter.loras.keys() - known):
+        raise ValueError(f"the served model has no layer {unknown[0]} that takes an adapter")
+    for name, layer in adapter.loras.items():
+        if layer.lora_a is None or layer.lora_b is None:
+            raise ValueError(f"layer {name} has only half an adapter")
+        if not layer.lora_a.shape[0] == layer.lora_b.shape[1] == rank:
+            raise ValueError(f"layer {name} is not of rank {rank}")
