@@ -61,6 +61,10 @@ class Trajectory:
     stop: StopReason = StopReason.CANCELLED
     error: str | None = None
     """What went wrong, for episodes that failed for reasons of ours; such episodes are masked."""
+    fork_parent: int | None = None
+    """Number of the rollout that this one was forked from, within its group."""
+    fork_turn: int | None = None
+    """The first turn of its own; those before are the parent's."""
 
     @property
     def episode_return(self) -> float:
@@ -73,6 +77,8 @@ class Trajectory:
         return self.stop in (
             StopReason.ENV_ERROR,
             StopReason.OUTSIDE_ERROR,
+            StopReason.TIMEOUT,
+            StopReason.ENGINE_ERROR,
             StopReason.CANCELLED,
         )
 

@@ -14,6 +14,8 @@ from .rollout import Job, Watch, rollout
 from .stats import Estimate, paired_difference, wilson
 from .store import RunStore
 
+_NOBODYS = {StopReason.OUTSIDE_ERROR, StopReason.ENGINE_ERROR}
+
 
 @dataclass(slots=True)
 class Evaluation:
@@ -26,10 +28,11 @@ class Evaluation:
     def counted(self) -> list[Trajectory]:
         """The episodes that rates and means count; there is at least one.
 
-        What failed outside (a judge, a server) says nothing of the policy. A bug of the environment
-        that its action found does: leaving it out would flatter those who break environments.
+        What failed outside (a judge, a server, the engine) says nothing of the policy. A bug of the
+        environment that its action found does: leaving it out would flatter those who break
+        environments.
         """
-        return [t for t in self.trajectories if t.stop is not StopReason.OUTSIDE_ERROR]
+        return [t for t in self.trajectories if t.stop not in _NOBODYS]
 
     @property
     def num_errors(self) -> int:
@@ -56,7 +59,7 @@ class Evaluation:
         pairs = [
             (old.success, new.success)
             for old, new in zip(before.trajectories, self.trajectories, strict=True)
-            if StopReason.OUTSIDE_ERROR not in (old.stop, new.stop)
+            if not {old.stop, new.stop} & _NOBODYS
         ]
         return paired_difference([old for old, _ in pairs], [new for _, new in pairs])
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from turnhalle.envs.core import Message, StopReason, ToolSpec
+from turnhalle.envs.errors import EngineError
 from turnhalle.envs.seeding import derive_seed
 
 from .chat import Chat
@@ -34,7 +35,7 @@ class LLMPolicy:
     sampling: Sampling
     max_concurrent: int = 256
     _conversations: dict[int, _Conversation] = field(default_factory=dict)
-    _out_of_room: list[Decision] = field(default_factory=list)
+    _stopped: list[Decision] = field(default_factory=list)
 
     def begin(self, opening: Opening) -> None:
         """Start a conversation."""
@@ -44,13 +45,11 @@ class LLMPolicy:
         self._submit(opening.episode, conversation)
 
     def poll(self) -> list[Decision]:
-        """Run the engine until a turn is finished."""
-        if self._out_of_room:
-            decisions, self._out_of_room = self._out_of_room, []
+        """Let the engine advance; the turns that finished."""
+        if self._stopped:
+            decisions, self._stopped = self._stopped, []
             return decisions
-        while not (completions := self.engine.step()):
-            pass
-        return [self._decide(completion) for completion in completions]
+        return [self._decide(completion) for completion in self.engine.step()]
 
     def observe(self, episode: int, messages: list[Message]) -> None:
         """Append what the environment answered."""
@@ -60,6 +59,14 @@ class LLMPolicy:
         conversation.fresh = len(tail)
         self._submit(episode, conversation)
 
+    def fork(self, episode: int, opening: Opening) -> None:
+        """Begin a conversation with the history of another."""
+        parent = self._conversations[episode]
+        self._conversations[opening.episode] = replace(
+            parent, seed=opening.seed, context=list(parent.context)
+        )
+        self.observe(opening.episode, opening.messages)
+
     def end(self, episode: int) -> None:
         """Forget the conversation."""
         self._conversations.pop(episode, None)
@@ -67,15 +74,20 @@ class LLMPolicy:
 
     def _submit(self, episode: int, conversation: _Conversation) -> None:
         if len(conversation.context) >= self.engine.max_context:
-            self._out_of_room.append(Decision(episode, "", stop=StopReason.CONTEXT))
+            self._stopped.append(Decision(episode, "", stop=StopReason.CONTEXT))
             return
         seed = derive_seed(conversation.seed, conversation.num_turns)
         request = Request(
             episode, list(conversation.context), seed, self.sampling, self.chat.stop_ids
         )
-        self.engine.submit(request)
+        try:
+            self.engine.submit(request)
+        except EngineError as error:
+            self._stopped.append(_failed(episode, str(error)))
 
     def _decide(self, completion: Completion) -> Decision:
+        if completion.error is not None:
+            return _failed(completion.session, completion.error)
         conversation = self._conversations[completion.session]
         observation = conversation.context[len(conversation.context) - conversation.fresh :]
         segments = [
@@ -86,3 +98,7 @@ class LLMPolicy:
         conversation.num_turns += 1
         action = self.chat.read(completion.token_ids, conversation.tools)
         return Decision(completion.session, action, segments)
+
+
+def _failed(episode: int, error: str) -> Decision:
+    return Decision(episode, "", stop=StopReason.ENGINE_ERROR, error=error)
