@@ -19,6 +19,8 @@ from typing import Any
 
 from turnhalle.envs.errors import EnvTimeoutError
 
+from .loop_thread import LoopThread
+
 
 @dataclass(slots=True, eq=False)
 class _Call:
@@ -54,7 +56,7 @@ class Calls:
     _answers: queue.SimpleQueue[tuple[_Call, Answer]] = field(default_factory=queue.SimpleQueue)
     _open: dict[int, _Call] = field(default_factory=dict)
     _num_threads: int = 0
-    _loop: asyncio.AbstractEventLoop | None = None
+    _loop: LoopThread | None = None
     _tasks: dict[int, Future[None]] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
     """Guards the state of calls."""
@@ -76,10 +78,8 @@ class Calls:
         """Await a coroutine in the event loop; one that takes too long is cancelled."""
         call = _Call(key, work, timeout_s, started=time.monotonic())
         self._open[key] = call
-        if self._loop is None:
-            self._loop = asyncio.new_event_loop()
-            threading.Thread(target=self._loop.run_forever, daemon=True, name="env-loop").start()
-        self._tasks[key] = asyncio.run_coroutine_threadsafe(self._run_async(call), self._loop)
+        self._loop = self._loop or LoopThread()
+        self._tasks[key] = self._loop.submit(self._run_async(call))
 
     def spawn(self, work: Callable[[], Any]) -> None:
         """Run a function in a thread some time; nobody waits for it."""
@@ -126,7 +126,7 @@ class Calls:
             self._waiting.put(None)
         self._num_threads = 0
         if self._loop is not None:
-            self._loop.call_soon_threadsafe(self._loop.stop)
+            self._loop.close()
             self._loop = None
 
     def _take(self, answers: list[Answer], item: tuple[_Call, Answer] | None) -> None:
