@@ -9,6 +9,7 @@ from turnhalle.envs.errors import EnvError
 from turnhalle.envs.registry import EnvFactory
 
 from .core import Trajectory
+from .limits import LimitOptions
 from .policy import Policy
 from .rollout import Job, Watch, rollout
 from .stats import Estimate, paired_difference, wilson
@@ -78,10 +79,11 @@ def evaluate(
     split: str = "eval",
     seed: int = 0,
     watch: Watch | None = None,
+    limits: LimitOptions = LimitOptions(),
 ) -> Evaluation:
     """Play tasks 0 to `tasks` - 1 of a split, once each, with sampling seeds fixed by `seed`."""
     jobs = [Job(split, index, 0, seed) for index in range(tasks)]
-    result = Evaluation(policy.name, rollout(factory, policy, jobs, watch))
+    result = Evaluation(policy.name, rollout(factory, policy, jobs, watch, limits))
     if not result.counted:
         raise EnvError(
             f"every episode failed outside, the first with: {result.trajectories[0].error}"

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 from pydantic import BaseModel, ConfigDict, Field
 
 
 class LimitOptions(BaseModel):
     """Limits of episodes. The defaults never touch an environment that answers at once."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", frozen=True)
 
     turn_timeout_s: float = Field(120.0, gt=0)
     """Longest wait for one answer of an environment that blocks; one that answers in this process
@@ -30,9 +32,9 @@ class LimitOptions(BaseModel):
 class BranchOptions(BaseModel):
     """Where episodes are forked, so that siblings share their beginning."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", frozen=True)
 
-    at: tuple[int, ...] = ()
+    at: tuple[Annotated[int, Field(ge=1)], ...] = ()
     """After so many turns, each time."""
     factor: int = Field(2, ge=2)
     """Every episode that comes to a fork goes on as this many."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from typing import Literal
 
 from turnhalle.envs.core import Message, StopReason, ToolSpec
 from turnhalle.envs.errors import EngineError
@@ -11,7 +13,10 @@ from turnhalle.envs.seeding import derive_seed
 from .chat import Chat
 from .core import Segment
 from .engines.base import Completion, Engine, Request, Sampling
+from .overlong import fit
 from .policy import Decision, Opening
+
+Overlong = Literal["end", "truncate"]
 
 
 @dataclass(slots=True)
@@ -34,6 +39,9 @@ class LLMPolicy:
     chat: Chat
     sampling: Sampling
     max_concurrent: int = 256
+    overlong: Overlong = "end"
+    """What becomes of an observation that leaves no room for a turn: the episode ends before it, or
+    its middle is left out."""
     _conversations: dict[int, _Conversation] = field(default_factory=dict)
     _stopped: list[Decision] = field(default_factory=list)
 
@@ -54,7 +62,7 @@ class LLMPolicy:
     def observe(self, episode: int, messages: list[Message]) -> None:
         """Append what the environment answered."""
         conversation = self._conversations[episode]
-        tail = self.chat.continuation(conversation.context, messages)
+        tail = self._tail(conversation, messages)
         conversation.context += tail
         conversation.fresh = len(tail)
         self._submit(episode, conversation)
@@ -71,6 +79,15 @@ class LLMPolicy:
         """Forget the conversation."""
         self._conversations.pop(episode, None)
         self.engine.close(episode)
+
+    def _tail(self, conversation: _Conversation, messages: list[Message]) -> list[int]:
+        def render(shown: Sequence[Message]) -> list[int]:
+            return self.chat.continuation(conversation.context, shown)
+
+        if self.overlong == "end":
+            return render(messages)
+        room = self.engine.max_context - len(conversation.context) - self.sampling.max_new_tokens
+        return fit(messages, render, room)
 
     def _submit(self, episode: int, conversation: _Conversation) -> None:
         if len(conversation.context) >= self.engine.max_context:

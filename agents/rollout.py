@@ -15,15 +15,12 @@ from .policy import Policy
 
 __all__ = ["Job", "Watch", "rollout", "rollout_groups"]
 
-_LIMITS, _STRAIGHT = LimitOptions(), BranchOptions()
-
-
 def rollout(
     factory: EnvFactory,
     policy: Policy,
     jobs: Sequence[Job],
     watch: Watch | None = None,
-    limits: LimitOptions = _LIMITS,
+    limits: LimitOptions = LimitOptions(),
 ) -> list[Trajectory]:
     """Play all jobs, as many at a time as the policy can; trajectories in the order of the jobs.
 
@@ -39,7 +36,7 @@ def rollout(
     Raises:
         InterruptedRunError: `watch` said so; holds the trajectories that are finished.
     """
-    played = Driver(factory, policy, limits, _STRAIGHT, watch).play(jobs)
+    played = Driver(factory, policy, limits, BranchOptions(), watch).play(jobs)
     return [trajectory for _, trajectory in sorted(played.items())]
 
 
@@ -50,8 +47,8 @@ def rollout_groups(
     group_size: int,
     watch: Watch | None = None,
     *,
-    limits: LimitOptions = _LIMITS,
-    branch: BranchOptions = _STRAIGHT,
+    limits: LimitOptions = LimitOptions(),
+    branch: BranchOptions = BranchOptions(),
 ) -> list[Group]:
     """Play each job `group_size` times, from the same start and with the same noise.
 

@@ -92,6 +92,7 @@ class Trainer:
             chat,
             options.rollout.sampling(),
             options.rollout.max_concurrent,
+            options.rollout.overlong,
         )
         self._learner = Learner(self._lm, options.learn, options.rollout.temperature)
         self._curriculum = Curriculum.begin(options.curriculum) if options.curriculum else None
@@ -150,6 +151,8 @@ class Trainer:
             self._jobs(step),
             options.rollout.group_size,
             self._watch(f"step {step}"),
+            limits=options.rollout.limits,
+            branch=options.rollout.branch,
         )
         sampled = time.perf_counter()
         credits = [grpo(group) for group in groups]
@@ -203,6 +206,7 @@ class Trainer:
             self.options.evaluate.tasks,
             seed=self.options.seed,
             watch=self._watch("evaluation"),
+            limits=self.options.rollout.limits,
         )
         metrics = {"eval/success": result.success.value, "eval/return": result.mean_return}
         self._store.write_step(step, metrics, [("eval", t, None) for t in result.trajectories])
