@@ -173,21 +173,28 @@ class Calls:
 
     def _work(self) -> None:
         while (call := self._waiting.get()) is not None:
-            with self._lock:
-                if call.is_dropped:
-                    continue
-                call.started = time.monotonic()
+            if not self._begin(call):
+                continue
             answer = Answer(call.key)
             try:
                 answer.value = call.work()
             except BaseException as error:  # whatever it is, who asked is told
                 answer.error = error
-            with self._lock:
-                if call.is_dropped:
-                    return  # abandoned: another thread has taken this one's place
-                call.is_done = True
+            if not self._end(call):
+                return  # abandoned: another thread has taken this one's place
             if call.is_wanted:
                 self._answers.put((call, answer))
+
+    def _begin(self, call: _Call) -> bool:
+        with self._lock:
+            if not call.is_dropped:
+                call.started = time.monotonic()
+            return not call.is_dropped
+
+    def _end(self, call: _Call) -> bool:
+        with self._lock:
+            call.is_done = not call.is_dropped
+            return call.is_done
 
     async def _run_async(self, call: _Call) -> None:
         answer = Answer(call.key)

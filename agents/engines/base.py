@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Annotated, Literal, Protocol
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -26,6 +26,17 @@ class Sampling(BaseModel):
     """0 is greedy."""
     max_new_tokens: int = Field(64, ge=1)
     """Most tokens of one turn."""
+    top_k: int | None = Field(None, ge=1)
+    """Sample among this many of the most likely tokens only."""
+    top_p: float | None = Field(None, gt=0, le=1)
+    """Sample among the most likely tokens that have this much of the probability together."""
+    stop: tuple[Annotated[str, Field(min_length=1)], ...] = ()
+    """Texts that end a turn; the token that completes one is the turn's last."""
+
+    @property
+    def is_truncated(self) -> bool:
+        """Are some tokens never sampled?"""
+        return self.top_k is not None or (self.top_p is not None and self.top_p < 1)
 
 
 @dataclass(slots=True)
@@ -53,6 +64,9 @@ class Completion:
     """`[C]` float32; greedy decoding reports the log-probs at temperature 1."""
     finish_reason: FinishReason
     adapter_version: int
+    kept_mass: list[float] | None = None
+    """`[C]` with top-k or top-p, the probability of what was sampled among, together:
+    `logprobs + log(kept_mass)` are the log-probs before tokens were left out."""
     error: str | None = None
     """What went wrong; the turn has no tokens then."""
 
@@ -63,6 +77,11 @@ class Capabilities:
 
     is_exact: bool
     """Computes in 32 bits: equal requests give equal tokens, whatever else is in the batch."""
+    records_kept_mass: bool
+    """Says with top-k and top-p how much of the distribution was kept. Without it nobody can train
+    on such samples."""
+    reads_stop_text: bool
+    """Ends turns at texts, not at tokens only."""
 
 
 class Engine(Protocol):
@@ -95,12 +114,18 @@ class Engine(Protocol):
         ...
 
 
-def check_request(request: Request, max_context: int, is_busy: bool) -> None:
-    """Refuse a turn that no engine can sample.
+def check_request(engine: Engine, request: Request, is_busy: bool) -> None:
+    """Refuse a turn that the engine cannot sample.
 
     Raises:
-        EngineError: The context is empty or too long, or the session is busy.
+        EngineError: The context is empty or too long, the session is busy, or the engine cannot
+            sample so.
     """
+    max_context, sampling = engine.max_context, request.sampling
+    if sampling.is_truncated and not engine.capabilities.records_kept_mass:
+        raise EngineError("this engine cannot record what top_k and top_p keep; leave them out")
+    if sampling.stop and not engine.capabilities.reads_stop_text:
+        raise EngineError("this engine knows stop tokens only; leave sampling.stop out")
     if not 0 < len(request.token_ids) < max_context:
         raise EngineError(
             f"a context must have 1 to {max_context - 1} tokens, got {len(request.token_ids)}"

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
+
 from ..lm import LanguageModel
 from .base import Engine
 from .options import EngineOptions
 
 
 def open_engine(
-    options: EngineOptions, lm: LanguageModel, max_context: int | None = None
+    options: EngineOptions,
+    lm: LanguageModel,
+    max_context: int | None = None,
+    decode: Callable[[list[int]], str] | None = None,
 ) -> Engine:
     """The engine that the options name, with the model's adapter in force where it has one.
 
@@ -16,6 +22,7 @@ def open_engine(
         options: Which engine, and how it is run.
         lm: The trainer's model; the transformers engine shares it, vLLM copies its base.
         max_context: Most tokens of an episode; None is what the model knows.
+        decode: Text of token ids, for stop texts.
 
     Raises:
         ConfigError: vLLM is not installed.
@@ -28,7 +35,8 @@ def open_engine(
     else:
         from .local import TransformersEngine
 
-        engine = TransformersEngine(lm, max_context)
+        gib = math.inf if options.cache_gib is None else options.cache_gib
+        engine = TransformersEngine(lm, max_context, max_cache_bytes=gib * 2**30, decode=decode)
     if lm.peft is not None:
         engine.load_adapter(0, lm.trainable())
     return engine

