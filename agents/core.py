@@ -85,6 +85,8 @@ class Trajectory:
         return self.stop in (
             StopReason.ENV_ERROR,
             StopReason.OUTSIDE_ERROR,
+            StopReason.TIMEOUT,
+            StopReason.ENGINE_ERROR,
             StopReason.CANCELLED,
         )
 

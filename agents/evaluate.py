@@ -11,10 +11,13 @@ from turnhalle.envs.errors import EnvError
 from turnhalle.envs.registry import EnvFactory
 
 from .core import Trajectory
+from .limits import LimitOptions
 from .policy import Policy
 from .rollout import Job, Watch, rollout
 from .stats import Estimate, paired_difference, wilson
 from .store import RunStore
+
+_NOBODYS = {StopReason.OUTSIDE_ERROR, StopReason.ENGINE_ERROR}
 
 
 @dataclass(slots=True)
@@ -28,10 +31,11 @@ class Evaluation:
     def counted(self) -> list[Trajectory]:
         """The episodes that rates and means count; there is at least one.
 
-        What failed outside (a judge, a server) says nothing of the policy. A bug of the environment
-        that its action found does: leaving it out would flatter those who break environments.
+        What failed outside (a judge, a server, the engine) says nothing of the policy. A bug of the
+        environment that its action found does: leaving it out would flatter those who break
+        environments.
         """
-        return [t for t in self.trajectories if t.stop is not StopReason.OUTSIDE_ERROR]
+        return [t for t in self.trajectories if t.stop not in _NOBODYS]
 
     @property
     def num_errors(self) -> int:
@@ -63,7 +67,7 @@ class Evaluation:
         pairs = [
             (old.success, new.success)
             for old, new in zip(before.trajectories, self.trajectories, strict=True)
-            if StopReason.OUTSIDE_ERROR not in (old.stop, new.stop)
+            if not {old.stop, new.stop} & _NOBODYS
         ]
         return paired_difference([old for old, _ in pairs], [new for _, new in pairs])
 
@@ -89,10 +93,11 @@ def evaluate(
     split: str = "eval",
     seed: int = 0,
     watch: Watch | None = None,
+    limits: LimitOptions = LimitOptions(),
 ) -> Evaluation:
     """Play tasks 0 to `tasks` - 1 of a split, once each, with sampling seeds fixed by `seed`."""
     jobs = [Job(split, index, 0, seed) for index in range(tasks)]
-    result = Evaluation(policy.name, rollout(factory, policy, jobs, watch))
+    result = Evaluation(policy.name, rollout(factory, policy, jobs, watch, limits))
     if not result.counted:
         raise EnvError(
             f"every episode failed outside, the first with: {result.trajectories[0].error}"

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Literal
 
 from turnhalle.envs.core import Message, StopReason
-from turnhalle.envs.errors import ConfigError
+from turnhalle.envs.errors import ConfigError, EngineError
 from turnhalle.envs.seeding import derive_seed
 
 from .chat import Chat, Conversation
 from .engines.base import Completion, Engine, Request, Sampling
+from .overlong import fit
 from .policy import Decision, Opening
+
+Overlong = Literal["end", "truncate"]
 
 
 @dataclass(slots=True)
@@ -30,10 +35,13 @@ class LLMPolicy:
     chat: Chat
     sampling: Sampling
     max_concurrent: int = 256
+    overlong: Overlong = "end"
+    """What becomes of an observation that leaves no room for a turn: the episode ends before it, or
+    its middle is left out."""
     drift: Counter[str] = field(default_factory=Counter)
     """How episodes that ended differ from what a server of the model would feed, since cleared."""
     _episodes: dict[int, _Episode] = field(default_factory=dict)
-    _out_of_room: list[Decision] = field(default_factory=list)
+    _stopped: list[Decision] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         above = self.chat.options.summarise_above
@@ -50,20 +58,25 @@ class LLMPolicy:
         self._submit(opening.episode)
 
     def poll(self) -> list[Decision]:
-        """Run the engine until a turn is finished."""
-        decisions: list[Decision] = []
-        while not decisions:
-            if self._out_of_room:
-                decisions, self._out_of_room = self._out_of_room, []
-                return decisions
-            decided = map(self._decide, self.engine.step())
-            decisions = [decision for decision in decided if decision is not None]
-        return decisions
+        """Let the engine advance; the turns that finished."""
+        if self._stopped:
+            decisions, self._stopped = self._stopped, []
+            return decisions
+        decided = [self._decide(completion) for completion in self.engine.step()]
+        return [decision for decision in decided if decision is not None]
 
     def observe(self, episode: int, messages: list[Message]) -> None:
         """Go on from what the environment answered."""
-        self._episodes[episode].talk.observe(messages)
+        talk = self._episodes[episode].talk
+        talk.observe(self._shorten(talk, messages))
         self._submit(episode)
+
+    def fork(self, episode: int, opening: Opening) -> None:
+        """Begin a conversation with the history of another."""
+        parent = self._episodes[episode]
+        forked = _Episode(parent.talk.fork(), opening.seed, parent.num_samples)
+        self._episodes[opening.episode] = forked
+        self.observe(opening.episode, opening.messages)
 
     def end(self, episode: int) -> None:
         """Forget the conversation."""
@@ -71,24 +84,41 @@ class LLMPolicy:
             self.drift.update(ended.talk.drift)
         self.engine.close(episode)
 
+    def _shorten(self, talk: Conversation, messages: Sequence[Message]) -> Sequence[Message]:
+        """The observation, so short that the next turn has room, where that is asked for."""
+        if self.overlong == "end":
+            return messages
+        room = self.engine.max_context - len(talk.context) - self.sampling.max_new_tokens
+        return fit(messages, talk.answer_tokens, room)
+
     def _submit(self, number: int) -> None:
         episode = self._episodes[number]
         context = episode.talk.context
         if len(context) >= self.engine.max_context:
-            self._out_of_room.append(Decision(number, "", stop=StopReason.CONTEXT))
+            self._stopped.append(Decision(number, "", stop=StopReason.CONTEXT))
             return
         seed = derive_seed(episode.seed, episode.num_samples)
         request = Request(number, list(context), seed, self.sampling, self.chat.stop_ids)
-        self.engine.submit(request)
+        try:
+            self.engine.submit(request)
+        except EngineError as error:
+            self._stopped.append(_failed(number, str(error)))
 
     def _decide(self, completion: Completion) -> Decision | None:
         """The decision that was sampled; None where the policy wrote to itself and goes on."""
-        episode = self._episodes[completion.session]
+        number = completion.session
+        if completion.error is not None:
+            return _failed(number, completion.error)
+        episode = self._episodes[number]
         episode.num_samples += 1
         action = episode.talk.add(
             completion.token_ids, completion.logprobs, completion.adapter_version
         )
         if action is None:
-            self._submit(completion.session)
+            self._submit(number)
             return None
-        return Decision(completion.session, action, episode.talk.take_segments())
+        return Decision(number, action, episode.talk.take_segments())
+
+
+def _failed(episode: int, error: str) -> Decision:
+    return Decision(episode, "", stop=StopReason.ENGINE_ERROR, error=error)

@@ -49,6 +49,14 @@ class LanguageModel:
         return int(self.config.max_position_embeddings)
 
     @property
+    def kv_bytes_per_token(self) -> int:
+        """Memory of one token's keys and values over all layers."""
+        heads = self.config.num_key_value_heads
+        dim = getattr(self.config, "head_dim", None)
+        dim = dim or self.config.hidden_size // self.config.num_attention_heads
+        return 2 * self.num_layers * heads * dim * self.model.dtype.itemsize
+
+    @property
     def num_parameters(self) -> int:
         """Number of parameters of the base model, adapters left out."""
         return int(self.model.num_parameters(exclude_embeddings=False))

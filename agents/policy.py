@@ -35,6 +35,8 @@ class Decision:
     segments: list[Segment] = field(default_factory=list)
     stop: StopReason | None = None
     """Set where the policy cannot go on; the action is not played then."""
+    error: str | None = None
+    """Why it cannot, where that is nobody's wish."""
 
 
 class Policy(Protocol):
@@ -49,11 +51,15 @@ class Policy(Protocol):
         ...
 
     def poll(self) -> list[Decision]:
-        """The decisions that are ready; at least one while any episode waits for one."""
+        """Work for a moment; the decisions that are ready, perhaps none yet."""
         ...
 
     def observe(self, episode: int, messages: list[Message]) -> None:
         """The environment answered; the next decision will come out of `poll`."""
+        ...
+
+    def fork(self, episode: int, opening: Opening) -> None:
+        """An episode begins with the history of another; its messages are the next observation."""
         ...
 
     def end(self, episode: int) -> None:

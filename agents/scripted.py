@@ -45,6 +45,10 @@ class ScriptedPolicy:
         """Ready for the next turn."""
         self._ready.append(episode)
 
+    def fork(self, episode: int, opening: Opening) -> None:
+        """All that a script knows is the environment."""
+        self.begin(opening)
+
     def end(self, episode: int) -> None:
         """Forget the episode."""
         del self._episodes[episode]

@@ -97,7 +97,7 @@ def _ours(folder: str, precision: Any, is_lora: bool, steps: int) -> list[float]
         )
         batch = make_batch(groups, [grpo(group) for group in groups])
         learner.update(batch, 1e-5, step)
-        engine.refresh(step)
+        engine.load_adapter(step, lm.trainable())
         seconds.append(time.process_time() - started)
         assert batch.num_rows == TASKS * GROUP * TURNS * TOKENS
     return seconds[1:]

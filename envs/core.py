@@ -58,6 +58,10 @@ class StopReason(StrEnum):
     """The environment raised; the episode is masked in training."""
     OUTSIDE_ERROR = "outside_error"
     """A judge or simulated user failed, not the agent; the episode is masked in training."""
+    TIMEOUT = "timeout"
+    """The environment did not answer in time; the episode is masked in training."""
+    ENGINE_ERROR = "engine_error"
+    """The engine that samples failed under the episode; it is masked."""
     CANCELLED = "cancelled"
     """The run was interrupted before the episode ended; the episode is masked."""
 

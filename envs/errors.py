@@ -6,7 +6,7 @@ around a wrong argument works without knowing this module.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 from typing import Any
 
@@ -39,6 +39,10 @@ class EnvError(TurnhalleError, RuntimeError):
     """A bug in an environment; names the task so that it can be replayed."""
 
     boundary = "environment"
+
+
+class EnvTimeoutError(EnvError, TimeoutError):
+    """An environment that did not answer in time."""
 
 
 class OutsideError(EnvError):
@@ -95,6 +99,11 @@ class EpisodeOverError(TurnhalleError, ResetNeeded):
 
 class InterruptedRunError(TurnhalleError):
     """Whoever started a run asked it to stop; unfinished episodes are dropped."""
+
+    def __init__(self, message: str, finished: Sequence[Any] = ()) -> None:
+        super().__init__(message)
+        self.finished = list(finished)
+        """The trajectories that were finished, where a rollout was interrupted."""
 
 
 class ModelError(TurnhalleError, ValueError):

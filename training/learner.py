@@ -9,17 +9,13 @@ import torch
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
+from turnhalle.agents.engines.parity import require_parity
 from turnhalle.agents.lm import LanguageModel
-from turnhalle.envs.errors import EngineError
 from turnhalle.envs.seeding import derive_rng
 from turnhalle.kernels.logprob import token_logprobs
 
 from .batch import Batch
 from .losses import clipped
-
-PARITY_TOLERANCE = {torch.float32: 1e-4, torch.bfloat16: 0.5, torch.float16: 0.1}
-"""Most that trainer and engine may differ on a token's log-prob, by the dtype they compute in.
-In 16 bits the mean must also stay below a tenth of it (measured: bf16 max 0.2, mean 0.04)."""
 
 
 class LearnOptions(BaseModel):
@@ -87,21 +83,11 @@ class Learner:
         Raises:
             EngineError: They disagree: what is sampled is not what is trained.
         """
-        differences = [
-            (self._score(part)[0] - self._tensor(part.sampler_logprob)).abs()
-            for part in batch.micro_batches(self.options.micro_batch_tokens)
-        ]
-        difference = torch.cat(differences)
-        worst, mean = float(difference.max()), float(difference.mean())
-        bound = PARITY_TOLERANCE[self.lm.model.dtype]
-        exact = self.lm.model.dtype == torch.float32
-        if not worst <= bound or not (exact or mean <= bound / 10):
-            raise EngineError(
-                f"trainer and engine disagree: log-probs of the same tokens differ by up to "
-                f"{worst:.2g} nats (mean {mean:.2g}; allowed {bound:.2g}). Training would follow a "
-                "policy that was not sampled, so it does not start."
-            )
-        return worst
+        parts = batch.micro_batches(self.options.micro_batch_tokens)
+        sampled = torch.cat([self._tensor(part.sampler_logprob) for part in parts])
+        return require_parity(
+            self.lm, sampled, lambda: torch.cat([self._score(part)[0] for part in parts])
+        )
 
     def _minibatches(self, batch: Batch, seed: int, epoch: int) -> list[Batch]:
         count = min(self.options.minibatches, len(batch.sequences))

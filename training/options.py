@@ -6,6 +6,9 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from turnhalle.agents.chat import ChatOptions
 from turnhalle.agents.engines.base import Sampling
+from turnhalle.agents.engines.options import EngineOptions
+from turnhalle.agents.limits import BranchOptions, LimitOptions
+from turnhalle.agents.llm import Overlong
 from turnhalle.agents.models import ModelOptions
 from turnhalle.envs.errors import ConfigError
 from turnhalle.envs.options import EnvOptions
@@ -30,6 +33,12 @@ class RolloutOptions(BaseModel):
     """Most tokens of an episode; None is what the model knows."""
     max_concurrent: int = Field(256, ge=1)
     """Most episodes at a time; bounds the memory of their keys and values."""
+    overlong: Overlong = "end"
+    """What becomes of an observation that leaves no room for a turn: "end" ends the episode before
+    it, "truncate" leaves its middle out."""
+    limits: LimitOptions = LimitOptions()
+    branch: BranchOptions = BranchOptions()
+    """Where episodes are forked; a group has group_size x factor^len(at) trajectories then."""
 
     def sampling(self) -> Sampling:
         """How training samples."""
@@ -55,6 +64,7 @@ class TrainOptions(BaseModel):
     model: ModelOptions = ModelOptions()
     chat: ChatOptions = ChatOptions()
     rollout: RolloutOptions = RolloutOptions()
+    engine: EngineOptions = EngineOptions()
     learn: LearnOptions = LearnOptions()
     evaluate: EvalOptions = EvalOptions()
     curriculum: CurriculumOptions | None = None

@@ -15,7 +15,8 @@ from typing import Any
 
 from turnhalle.agents.chat import load_chat
 from turnhalle.agents.core import Group, Trajectory
-from turnhalle.agents.engines.local import TransformersEngine
+from turnhalle.agents.engines.open import open_engine
+from turnhalle.agents.engines.parity import require_adapter_in_force
 from turnhalle.agents.evaluate import Evaluation, evaluate, recall
 from turnhalle.agents.llm import LLMPolicy
 from turnhalle.agents.models import load_model
@@ -82,14 +83,16 @@ class Trainer:
         lora_seed = derive_seed("lora", options.seed)
         self._lm = load_model(options.model, adapter=checkpoint, lora_seed=lora_seed)
         tune_process(self._lm.num_parameters)
-        self._engine = TransformersEngine(self._lm, options.rollout.max_context)
-        self._engine.refresh(self._step)
+        self._engine = open_engine(options.engine, self._lm, options.rollout.max_context)
+        require_adapter_in_force(self._lm, self._engine)
+        self._engine.load_adapter(self._step, self._lm.trainable())
         self._policy = LLMPolicy(
             "policy",
             self._engine,
             chat,
             options.rollout.sampling(),
             options.rollout.max_concurrent,
+            options.rollout.overlong,
         )
         self._learner = Learner(self._lm, options.learn, options.rollout.temperature)
         self._curriculum = Curriculum.begin(options.curriculum) if options.curriculum else None
@@ -134,8 +137,9 @@ class Trainer:
         return RunResult(self.folder, self._export(), before, after)
 
     def close(self) -> None:
-        """Close the store."""
+        """Close the store and the engine."""
         self._store.close()
+        self._engine.shutdown()
 
     def _train_step(self, step: int) -> None:
         """One step: rollouts, credit, update, record."""
@@ -148,6 +152,8 @@ class Trainer:
             self._jobs(step),
             options.rollout.group_size,
             self._watch(f"step {step}"),
+            limits=options.rollout.limits,
+            branch=options.rollout.branch,
         )
         sampled = time.perf_counter()
         credits = [grpo(group) for group in groups]
@@ -158,7 +164,7 @@ class Trainer:
             self._advance(self._curriculum.after(groups))
         batch = make_batch(groups, credits)
         if batch.num_rows:
-            if not self._is_parity_checked:
+            if not self._is_parity_checked or step % options.engine.parity_every == 0:
                 metrics["parity"] = self._learner.check_parity(batch)
                 self._is_parity_checked = True
             rate = scheduled_rate(options.learn, step, options.steps)
@@ -169,7 +175,7 @@ class Trainer:
         metrics["time/rollout"], metrics["time/update"] = sampled - started, done - sampled
         metrics["time/tokens_per_second"] = tokens / (done - started)
         self._step = step
-        self._engine.refresh(step)
+        self._engine.load_adapter(step, self._lm.trainable())
         self._store.write_step(step, metrics, _records(groups, credits))
         self._report_errors(step, groups)
         self.listener.step(step, metrics)
@@ -202,6 +208,7 @@ class Trainer:
             self.options.evaluate.tasks,
             seed=self.options.seed,
             watch=self._watch("evaluation"),
+            limits=self.options.rollout.limits,
         )
         metrics = {"eval/success": result.success.value, "eval/return": result.mean_return}
         self._store.write_step(step, metrics, [("eval", t, None) for t in result.trajectories])

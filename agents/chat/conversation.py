@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from turnhalle.envs.core import Message, ToolSpec
 
@@ -67,6 +67,17 @@ class Conversation:
         """The segments of the turn that `add` finished."""
         segments, self._segments = self._segments, []
         return segments
+
+    def fork(self) -> Conversation:
+        """Another conversation with this history; what it drifts from now on is counted apart."""
+        other = replace(self, turns=[replace(turn) for turn in self.turns], drift=Counter())
+        other.context, other._segments = list(self.context), list(self._segments)
+        other._is_summing_up = self._is_summing_up
+        return other
+
+    def answer_tokens(self, messages: Sequence[Message]) -> list[int]:
+        """Tokens that an answer to the last turn would add, were it given."""
+        return self.tail(replace(self.turns[-1], answer=tuple(messages)))
 
     def observe(self, messages: Sequence[Message]) -> None:
         """Take what the environment answered."""

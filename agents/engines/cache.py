@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from transformers.cache_utils import Cache
 
-_GROWTH = 64
+GROWTH = 64
 """Capacity in tokens grows in steps of this, so that appending rarely reallocates."""
 
 
@@ -69,6 +69,11 @@ class SlotCache(Cache):
                     rows = [source for source in sources if source < len(tensor)]
                     store[layer] = tensor[rows].contiguous()
 
+    def clear(self) -> None:
+        """Free the memory."""
+        self.keys = [None] * len(self.keys)
+        self.values = [None] * len(self.values)
+
     def __repr__(self) -> str:
         return f"SlotCache({len(self.keys)} layers)"
 
@@ -97,7 +102,7 @@ class SlotCache(Cache):
         length = max(self._span, 0 if old is None else old.shape[2])
         if old is not None and (slots, length) == (old.shape[0], old.shape[2]):
             return old
-        length = -(-length // _GROWTH) * _GROWTH
+        length = -(-length // GROWTH) * GROWTH
         new = states.new_zeros(slots, heads, length, dim)
         if old is not None:
             new[: old.shape[0], :, : old.shape[2]] = old

@@ -7,7 +7,8 @@ computed once. The engine reads the trainer's own weights, so its log-probs are 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import math
+from collections.abc import Callable, Mapping
 
 import numpy as np
 import torch
@@ -15,9 +16,12 @@ import torch
 from turnhalle.envs.errors import EngineError
 
 from ..lm import LanguageModel
-from .base import Completion, Request
+from .base import Capabilities, Completion, Request, check_request
 from .cache import SlotCache
-from .sampling import sample, uniforms
+from .sampling import sample, truncate, uniforms
+from .seats import Seats, Session, tail
+
+Decode = Callable[[list[int]], str]
 
 _REFILL_SHARE = 0.5
 """New turns wait until they are this share of the running ones: one prefill for many rows costs
@@ -27,29 +31,39 @@ _MAX_PREFILL_TOKENS = 8192
 """Most tokens of one prefill pass, padding included: bounds its memory."""
 
 
-@dataclass(slots=True)
-class _Session:
-    slot: int
-    cached: list[int] = field(default_factory=list)
-    """Tokens whose keys and values are in the slot."""
-    request: Request | None = None
-    token_ids: list[int] = field(default_factory=list)
-    logprobs: list[float] = field(default_factory=list)
-
-
 class TransformersEngine:
     """Continuous batching over a `LanguageModel` in this process."""
 
-    def __init__(self, lm: LanguageModel, max_context: int | None = None) -> None:
+    def __init__(
+        self,
+        lm: LanguageModel,
+        max_context: int | None = None,
+        *,
+        max_cache_bytes: float = math.inf,
+        decode: Decode | None = None,
+    ) -> None:
+        """Prepare; the cache grows with what is played.
+
+        Args:
+            lm: The model, shared with the trainer.
+            max_context: Most tokens of a session; None is what the model knows.
+            max_cache_bytes: Bound of the keys and values. Sessions that pause lose theirs first,
+                the longest unused before others, and have them computed again.
+            decode: Text of token ids, for stop texts.
+        """
         self.max_context = min(max_context or lm.max_context, lm.max_context)
         self.adapter_version = 0
+        self.capabilities = Capabilities(
+            is_exact=lm.model.dtype == torch.float32,
+            records_kept_mass=True,
+            reads_stop_text=decode is not None,
+        )
         self._lm = lm
         self._cache = SlotCache(lm.num_layers)
-        self._sessions: dict[int, _Session] = {}
-        self._free: list[int] = []
-        self._width = 0
-        self._waiting: list[_Session] = []
-        self._running: list[_Session] = []
+        self._seats = Seats(self._cache, lm.kv_bytes_per_token, max_cache_bytes)
+        self._waiting: list[Session] = []
+        self._running: list[Session] = []
+        self._decode_text = decode
 
     def submit(self, request: Request) -> None:
         """Queue a turn.
@@ -57,16 +71,11 @@ class TransformersEngine:
         Raises:
             EngineError: The context is empty or too long, or the session is busy.
         """
-        if not 0 < len(request.token_ids) < self.max_context:
-            raise EngineError(
-                f"a context must have 1 to {self.max_context - 1} tokens, "
-                f"got {len(request.token_ids)}"
-            )
-        session = self._sessions.get(request.session) or self._open(request.session)
-        if session.request is not None:
-            raise EngineError(f"session {request.session} already has a turn running")
+        session = self._seats.sessions.get(request.session)
+        check_request(self, request, session is not None and session.request is not None)
+        session = self._seats.open(request.session)
         session.request = request
-        session.token_ids, session.logprobs = [], []
+        session.token_ids, session.logprobs, session.kept_mass = [], [], []
         # At least the last token must be fed: its logits are what the turn is sampled from.
         shared = _common_prefix(session.cached, request.token_ids[:-1])
         del session.cached[shared:]
@@ -74,69 +83,73 @@ class TransformersEngine:
 
     def close(self, session: int) -> None:
         """Forget a session and free its slot."""
-        closed = self._sessions.pop(session, None)
-        if closed is None:
-            return
-        self._waiting = [s for s in self._waiting if s is not closed]
-        self._running = [s for s in self._running if s is not closed]
-        self._free.append(closed.slot)
-        if not self._sessions:
-            self._free, self._width = [], 0
-        elif len(self._sessions) * 2 < self._width:
-            self._compact()
+        closed = self._seats.close(session)
+        if closed is not None:
+            self._waiting = [s for s in self._waiting if s is not closed]
+            self._running = [s for s in self._running if s is not closed]
 
-    def refresh(self, version: int) -> None:
-        """The weights changed: raise the version and drop what was computed with the old ones."""
+    def load_adapter(self, version: int, tensors: Mapping[str, torch.Tensor]) -> None:
+        """Sample with these weights from now on; what was computed with the old ones is dropped.
+
+        Args:
+            version: What completions will say.
+            tensors: By the model's names. A trainer in this process gives its own parameters,
+                which the engine reads anyway.
+
+        Raises:
+            EngineError: Turns are running, or the tensors are not those of this model.
+        """
+        if self._waiting or self._running:
+            running = len(self._waiting) + len(self._running)
+            raise EngineError(f"{running} turns run; load an adapter between turns")
+        own = self._lm.trainable()
+        if own.keys() != tensors.keys():
+            odd = sorted(own.keys() ^ tensors.keys())
+            raise EngineError(f"not an adapter of this model: {', '.join(odd[:3])}")
+        with torch.no_grad():
+            for name, parameter in own.items():
+                if parameter is not tensors[name]:
+                    parameter.copy_(tensors[name])
         self.adapter_version = version
-        for session in self._sessions.values():
+        for session in self._seats.sessions.values():
             session.cached = []
+
+    def shutdown(self) -> None:
+        """Free the cache."""
+        for session in list(self._seats.sessions):
+            self.close(session)
+        self._cache.clear()
 
     @torch.no_grad()
     def step(self) -> list[Completion]:
         """Advance every running turn by a token; the turns that finished."""
         if self._waiting and len(self._waiting) >= _REFILL_SHARE * len(self._running):
-            finished = self._prefill()
+            seated, self._waiting = self._seats.seat(self._waiting)
+            finished = self._prefill(seated) if seated else []
             if finished:
                 return finished
         return self._decode() if self._running else []
 
-    def _open(self, key: int) -> _Session:
-        if self._free:
-            self._free.sort(reverse=True)
-            slot = self._free.pop()
-        else:
-            slot, self._width = self._width, self._width + 1
-        self._sessions[key] = _Session(slot)
-        return self._sessions[key]
-
-    def _compact(self) -> None:
-        sessions = sorted(self._sessions.values(), key=lambda s: s.slot)
-        self._cache.move([s.slot for s in sessions])
-        for slot, session in enumerate(sessions):
-            session.slot = slot
-        self._free, self._width = [], len(sessions)
-
-    def _prefill(self) -> list[Completion]:
+    def _prefill(self, waiting: list[Session]) -> list[Completion]:
         """Feed the new tokens of waiting turns, each prompt once, and sample their first tokens."""
-        waiting = sorted(self._waiting, key=lambda s: len(_tail(s)))
-        self._waiting = []
-        unique: dict[object, list[_Session]] = {}
+        waiting = sorted(waiting, key=lambda s: len(tail(s)))
+        unique: dict[object, list[Session]] = {}
         for session in waiting:
             fresh = not session.cached
-            key = (fresh, *_tail(session)) if fresh else (fresh, session.slot)
+            key = (fresh, *tail(session)) if fresh else (fresh, session.slot)
             unique.setdefault(key, []).append(session)
         finished: list[Completion] = []
-        batch: list[list[_Session]] = []
+        batch: list[list[Session]] = []
         for twins in unique.values():
-            if batch and (len(batch) + 1) * len(_tail(twins[0])) > _MAX_PREFILL_TOKENS:
+            if batch and (len(batch) + 1) * len(tail(twins[0])) > _MAX_PREFILL_TOKENS:
                 finished += self._prefill_batch(batch)
                 batch = []
             batch.append(twins)
         return finished + self._prefill_batch(batch)
 
-    def _prefill_batch(self, batch: list[list[_Session]]) -> list[Completion]:
+    def _prefill_batch(self, batch: list[list[Session]]) -> list[Completion]:
         leaders = [twins[0] for twins in batch]
-        tails = [_tail(s) for s in leaders]
+        tails = [tail(s) for s in leaders]
         longest = max(len(tail) for tail in tails)
         ids = torch.tensor([tail + [0] * (longest - len(tail)) for tail in tails])
         start = torch.tensor([len(s.cached) for s in leaders])
@@ -159,10 +172,11 @@ class TransformersEngine:
 
     def _decode(self) -> list[Completion]:
         """Feed one token to every running turn; idle rows compute garbage that nothing reads."""
-        ids = torch.zeros(self._width, 1, dtype=torch.long)
-        start = torch.zeros(self._width, dtype=torch.long)
-        for session in self._sessions.values():
-            start[session.slot] = len(session.cached)
+        ids = torch.zeros(self._seats.width, 1, dtype=torch.long)
+        start = torch.zeros(self._seats.width, dtype=torch.long)
+        for session in self._seats.sessions.values():
+            if session.slot is not None:
+                start[session.slot] = len(session.cached)
         slots = [s.slot for s in self._running]
         ids[slots, 0] = torch.tensor([s.token_ids[-1] for s in self._running])
         hidden = self._forward(ids, start, None)
@@ -181,16 +195,18 @@ class TransformersEngine:
         span = int(positions.max()) + 1
         positions = positions.to(device)
         rows = None if rows is None else rows.to(device)
-        self._cache.select(rows, positions, self._width, span)
+        self._cache.select(rows, positions, self._seats.width, span)
         return self._lm.hidden(ids.to(device), positions, self._cache, span)
 
-    def _sample(self, sessions: list[_Session], logits: torch.Tensor) -> list[Completion]:
+    def _sample(self, sessions: list[Session], logits: torch.Tensor) -> list[Completion]:
         requests = [s.request for s in sessions if s.request is not None]
         device = logits.device
         temperatures = torch.tensor([r.sampling.temperature for r in requests], device=device)
         seeds = np.array([r.seed for r in requests], dtype=np.uint64)
         counters = np.array([len(s.token_ids) for s in sessions], dtype=np.uint64)
         uniform = torch.from_numpy(uniforms(seeds, counters)).to(device)
+        if any(r.sampling.is_truncated for r in requests):
+            logits = self._truncate(sessions, logits, temperatures)
         tokens, logprobs = sample(logits, temperatures, uniform)
         finished: list[Completion] = []
         for session, request, token, logprob in zip(
@@ -200,11 +216,36 @@ class TransformersEngine:
             session.logprobs.append(logprob)
             room = self.max_context - len(request.token_ids)
             is_full = len(session.token_ids) >= min(request.sampling.max_new_tokens, room)
-            if token in request.stop_ids or is_full:
-                finished.append(self._finish(session, request, token in request.stop_ids))
+            is_stopped = token in request.stop_ids or self._has_stop_text(session, request)
+            if is_stopped or is_full:
+                finished.append(self._finish(session, request, is_stopped))
         return finished
 
-    def _finish(self, session: _Session, request: Request, stopped: bool) -> Completion:
+    def _truncate(
+        self, sessions: list[Session], logits: torch.Tensor, temperatures: torch.Tensor
+    ) -> torch.Tensor:
+        samplings = [s.request.sampling for s in sessions if s.request is not None]
+        top_k = [x.top_k or logits.shape[-1] for x in samplings]
+        top_p = [x.top_p or 1.0 for x in samplings]
+        device = logits.device
+        logits, mass = truncate(
+            logits,
+            temperatures,
+            torch.tensor(top_k, device=device),
+            torch.tensor(top_p, device=device, dtype=torch.float64),
+        )
+        for session, sampling, kept in zip(sessions, samplings, mass.tolist(), strict=True):
+            if sampling.is_truncated:
+                session.kept_mass.append(kept)
+        return logits
+
+    def _has_stop_text(self, session: Session, request: Request) -> bool:
+        if not request.sampling.stop or self._decode_text is None:
+            return False
+        text = self._decode_text(session.token_ids)
+        return any(stop in text for stop in request.sampling.stop)
+
+    def _finish(self, session: Session, request: Request, stopped: bool) -> Completion:
         session.request = None
         return Completion(
             session=request.session,
@@ -212,12 +253,8 @@ class TransformersEngine:
             logprobs=session.logprobs,
             finish_reason="stop" if stopped else "length",
             adapter_version=self.adapter_version,
+            kept_mass=session.kept_mass or None,
         )
-
-
-def _tail(session: _Session) -> list[int]:
-    assert session.request is not None
-    return session.request.token_ids[len(session.cached) :]
 
 
 def _common_prefix(a: list[int], b: list[int]) -> int:

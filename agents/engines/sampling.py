@@ -45,3 +45,28 @@ def sample(
     drawn = (cumulative <= target[:, None]).sum(dim=-1)
     tokens = torch.where(is_greedy, logprobs.argmax(dim=-1), drawn)
     return tokens, logprobs.gather(1, tokens[:, None])[:, 0]
+
+
+def truncate(
+    logits: torch.Tensor, temperatures: torch.Tensor, top_k: torch.Tensor, top_p: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Leave out unlikely tokens (top-p: Holtzman et al. 2019, arXiv 1904.09751).
+
+    Args:
+        logits: `[B, V]`.
+        temperatures: `[B]`; what is likely is judged at them, at 1 where they are 0.
+        top_k: `[B]` how many tokens are kept.
+        top_p: `[B]` how much probability is kept; the token that reaches it is kept too.
+
+    Returns:
+        Logits with -inf for what is left out `[B, V]` float32, and the kept probability `[B]`.
+    """
+    scale = torch.where(temperatures == 0, torch.ones_like(temperatures), temperatures)
+    probabilities = torch.softmax(logits.float() / scale[:, None], dim=-1)
+    ordered, tokens = probabilities.sort(dim=-1, descending=True, stable=True)
+    rank = torch.arange(logits.shape[-1], device=logits.device)
+    before = ordered.double().cumsum(dim=-1) - ordered
+    keep = (rank < top_k[:, None]) & ((before < top_p[:, None]) | (rank == 0))
+    kept = torch.zeros_like(keep).scatter(1, tokens, keep)
+    mass = (probabilities * kept).sum(dim=-1)
+    return logits.float().masked_fill(~kept, -torch.inf), mass

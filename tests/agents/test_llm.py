@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import random
 from typing import Any
 
 import pytest
 
+import turnhalle as th
 from turnhalle.agents.chat import ChatOptions, load_chat
 from turnhalle.agents.core import Trajectory
 from turnhalle.agents.engines.base import Sampling
@@ -16,7 +18,7 @@ from turnhalle.agents.players import open_policy
 from turnhalle.agents.rollout import Job, rollout
 from turnhalle.envs.core import StopReason
 from turnhalle.envs.errors import UnknownNameError
-from turnhalle.envs.registry import resolve
+from turnhalle.envs.registry import EnvFactory, resolve
 
 
 def tiny(max_context: int | None = None, **sampling: Any) -> LLMPolicy:
@@ -65,6 +67,33 @@ def test_an_episode_that_outgrows_the_context_is_cut_there() -> None:
         assert not trajectory.terminated
         assert not trajectory.is_masked
         assert trajectory.num_tokens <= 48
+
+
+def test_an_observation_that_outgrows_the_context_may_lose_its_middle_instead() -> None:
+    class Loud(th.TextEnv):
+        """Answers at length."""
+
+        max_turns = 3
+
+        def draw(self, rng: random.Random, difficulty: int) -> dict[str, Any]:
+            return {"n": rng.randrange(10**6)}
+
+        def start(self) -> str:
+            return f"{self.instance['n']}"
+
+        def respond(self, action: str) -> th.Reply:
+            return th.Reply("1 2 3 " * 500 if self.turn == 1 else "ok")
+
+    policy = tiny(max_context=300, max_new_tokens=16)
+    policy.overlong = "truncate"
+    (cut,) = rollout(EnvFactory(Loud), policy, [Job("train", 0)])
+    assert (cut.stop, len(cut.turns)) == (StopReason.MAX_TURNS, 3)
+    seen = policy.chat.tokenizer.decode(cut.turns[1].segments[0].token_ids)
+    assert "left out" in seen.replace(" ", "") or "left out" in seen
+    assert cut.num_tokens <= 300
+    policy.overlong = "end"
+    (ended,) = rollout(EnvFactory(Loud), policy, [Job("train", 0)])
+    assert (ended.stop, len(ended.turns)) == (StopReason.CONTEXT, 1)
 
 
 def test_greedy_is_the_same_for_every_sample() -> None:

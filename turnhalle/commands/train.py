@@ -32,6 +32,9 @@ def train(
     steps: Annotated[int | None, typer.Option(help="Optimizer steps.", min=1)] = None,
     seed: Seed = None,
     difficulty: Difficulty = None,
+    engine: Annotated[
+        str | None, typer.Option(help="Who samples: `transformers` (default) or `vllm`.")
+    ] = None,
     set: Sets = None,
     out: Out = None,
     resume: Annotated[
@@ -63,6 +66,7 @@ def train(
         "model.name": model,
         "seed": seed,
         "env.difficulty": difficulty,
+        "engine.name": engine,
     }
     if resume is None:
         overrides["steps"] = steps

@@ -161,7 +161,7 @@ def test_new_weights_are_used_at_once_and_raise_the_version(make_model: Any) -> 
     with torch.no_grad():
         for parameter in lm.model.parameters():
             parameter.mul_(1.1)
-    engine.refresh(7)
+    engine.load_adapter(7, lm.trainable())
     completion = run(engine, [ask(0, list(context), seed=3)])[0]
     assert completion.adapter_version == 7
     expected = score(lm, context + completion.token_ids, len(completion.token_ids), 1.0)
@@ -224,3 +224,58 @@ def test_checkpointed_gradients_change_nothing_of_what_is_sampled(
     assert {n: c.token_ids for n, c in plain.items()} == {
         n: c.token_ids for n, c in checkpointed.items()
     }
+
+
+def test_a_small_budget_evicts_and_recomputes_and_changes_no_sample(qwen: LanguageModel) -> None:
+    row = qwen.kv_bytes_per_token * 128
+    contexts = {i: prompt(i, 20 + i) for i in range(9)}
+    roomy, tight = TransformersEngine(qwen), TransformersEngine(qwen, max_cache_bytes=3.5 * row)
+    for turn in range(3):
+        requests = [ask(i, list(c), 10 * turn + i) for i, c in contexts.items()]
+        expected, done = run(roomy, requests), run(tight, requests)
+        tensors = (*tight._cache.keys, *tight._cache.values)
+        assert sum(t.nbytes for t in tensors if t is not None) <= 3.5 * row
+        for i, completion in done.items():
+            assert completion.token_ids == expected[i].token_ids
+            assert completion.logprobs == pytest.approx(expected[i].logprobs, abs=1e-4)
+            contexts[i] += completion.token_ids + prompt(100 + i, 4)
+    for session in list(contexts):
+        tight.close(session)
+    assert tight._seats.width == 0
+
+
+@pytest.mark.parametrize("truncation", [{"top_k": 3}, {"top_p": 0.6}, {"top_k": 5, "top_p": 0.9}])
+def test_what_top_k_and_top_p_keep_is_recorded(
+    qwen: LanguageModel, truncation: dict[str, Any]
+) -> None:
+    sampling = Sampling(max_new_tokens=12, temperature=0.8, **truncation)
+    asked = [Request(i, prompt(i, 10), i, sampling, frozenset()) for i in range(6)]
+    plain = ask(9, prompt(9, 10))
+    done = run(TransformersEngine(qwen), [*asked, plain])
+    assert done[9].kept_mass is None
+    assert done[9].token_ids == run(TransformersEngine(qwen), [plain])[9].token_ids
+    for request in asked:
+        completion = done[request.session]
+        whole = score(qwen, request.token_ids + completion.token_ids, 12, 0.8)
+        mass = torch.tensor(completion.kept_mass)
+        ours = torch.tensor(completion.logprobs) + mass.log()
+        assert ours.tolist() == pytest.approx(whole, abs=1e-4)
+        assert mass.min() > 0
+        assert mass.min() < 1
+        if "top_k" not in truncation:
+            assert mass.min() >= 0.6
+
+
+def test_a_turn_ends_at_a_stop_text(qwen: LanguageModel) -> None:
+    decode = "".join
+    letters = [chr(97 + i % 26) for i in range(300)]
+    engine = TransformersEngine(qwen, decode=lambda ids: decode(letters[i] for i in ids))
+    sampling = Sampling(max_new_tokens=64, stop=("e", "qu"))
+    done = run(engine, [Request(i, prompt(i, 10), i, sampling, frozenset()) for i in range(8)])
+    for completion in done.values():
+        text = decode(letters[i] for i in completion.token_ids)
+        assert ("e" in text or "qu" in text) == (completion.finish_reason == "stop")
+        assert "e" not in text[:-1]
+        assert "qu" not in text[:-1]
+    with pytest.raises(EngineError, match="knows stop tokens only"):
+        TransformersEngine(qwen).submit(Request(0, [5], 0, sampling, frozenset()))

@@ -1,0 +1,213 @@
+"""Calls that may block or hang, out of the way of the engine.
+
+Blocking calls run in a bounded pool of daemon threads, coroutines in one event loop of their own.
+Python cannot kill a thread: one that hangs is left behind, its answer is dropped should it ever
+come, and another takes its place, up to a cap. A process that must not keep such threads has to be
+restarted; they hold it up no longer than itself.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import queue
+import threading
+import time
+from collections.abc import Awaitable, Callable
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from typing import Any
+
+from turnhalle.envs.errors import EnvTimeoutError
+
+from .loop_thread import LoopThread
+
+
+@dataclass(slots=True, eq=False)
+class _Call:
+    key: int
+    work: Callable[[], Any]
+    timeout_s: float
+    started: float | None = None
+    """When a thread took it; None while it waits for one."""
+    is_done: bool = False
+    is_dropped: bool = False
+    """Nobody wants the answer; a thread that is still at it is abandoned."""
+    is_wanted: bool = True
+
+
+@dataclass(slots=True)
+class Answer:
+    """What came of a call."""
+
+    key: int
+    value: Any = None
+    error: BaseException | None = None
+
+
+@dataclass
+class Calls:
+    """Runs calls and collects their answers, in the order they come."""
+
+    max_threads: int
+    max_abandoned: int
+    num_abandoned: int = 0
+    """Threads that hang."""
+    _waiting: queue.SimpleQueue[_Call | None] = field(default_factory=queue.SimpleQueue)
+    _answers: queue.SimpleQueue[tuple[_Call, Answer]] = field(default_factory=queue.SimpleQueue)
+    _open: dict[int, _Call] = field(default_factory=dict)
+    _num_threads: int = 0
+    _loop: LoopThread | None = None
+    _tasks: dict[int, Future[None]] = field(default_factory=dict)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+    """Guards the state of calls."""
+
+    @property
+    def num_open(self) -> int:
+        """Calls without an answer yet."""
+        return len(self._open)
+
+    def call(self, key: int, work: Callable[[], Any], timeout_s: float) -> None:
+        """Run a function in a thread; its time counts from when a thread takes it."""
+        call = _Call(key, work, timeout_s)
+        self._open[key] = call
+        self._waiting.put(call)
+        if self._num_threads < min(self.max_threads, len(self._open)):
+            self._start_thread()
+
+    def await_(self, key: int, work: Callable[[], Awaitable[Any]], timeout_s: float) -> None:
+        """Await a coroutine in the event loop; one that takes too long is cancelled."""
+        call = _Call(key, work, timeout_s, started=time.monotonic())
+        self._open[key] = call
+        self._loop = self._loop or LoopThread()
+        self._tasks[key] = self._loop.submit(self._run_async(call))
+
+    def spawn(self, work: Callable[[], Any]) -> None:
+        """Run a function in a thread some time; nobody waits for it."""
+        self._waiting.put(_Call(-1, work, float("inf"), is_wanted=False))
+        if not self._num_threads:
+            self._start_thread()
+
+    def drop(self, key: int) -> bool:
+        """Whatever comes of a call, it is not wanted any more; True where it is still at work."""
+        call = self._open.pop(key, None)
+        if call is None:
+            return False
+        with self._lock:
+            call.is_dropped = True
+            is_running = call.started is not None and not call.is_done
+        if (task := self._tasks.pop(key, None)) is not None:
+            task.cancel()
+        elif is_running:
+            self._abandon()
+        return is_running
+
+    def ready(self, wait_s: float) -> list[Answer]:
+        """The answers that are there, time-outs among them; waits for the first one."""
+        answers: list[Answer] = []
+        deadline = time.monotonic() + wait_s
+        while not answers:
+            pause = self._until_next_timeout(deadline)
+            try:
+                self._take(answers, self._answers.get(timeout=pause) if pause else None)
+            except queue.Empty:
+                pass
+            while not self._answers.empty():
+                self._take(answers, self._answers.get())
+            answers += self._expired()
+            if time.monotonic() >= deadline:
+                break
+        return answers
+
+    def close(self) -> None:
+        """Let the threads end; those that hang stay behind as daemons."""
+        for key in list(self._open):
+            self.drop(key)
+        for _ in range(self._num_threads):
+            self._waiting.put(None)
+        self._num_threads = 0
+        if self._loop is not None:
+            self._loop.close()
+            self._loop = None
+
+    def _take(self, answers: list[Answer], item: tuple[_Call, Answer] | None) -> None:
+        if item is None or item[0].is_dropped:
+            return
+        del self._open[item[0].key]
+        self._tasks.pop(item[0].key, None)
+        answers.append(item[1])
+
+    def _until_next_timeout(self, deadline: float) -> float:
+        ends = [c.started + c.timeout_s for c in self._open.values() if c.started is not None]
+        # Calls that wait for a thread get one when another call ends or is given up.
+        return max(0.0, min([deadline, *ends]) - time.monotonic())
+
+    def _expired(self) -> list[Answer]:
+        now = time.monotonic()
+        late = [
+            call
+            for call in self._open.values()
+            if call.started is not None and now >= call.started + call.timeout_s
+        ]
+        for call in late:
+            self.drop(call.key)
+        if self._open and not self._num_threads and self._loop is None:
+            late += self._strand()
+        return [Answer(call.key, error=_timeout(call)) for call in late]
+
+    def _strand(self) -> list[_Call]:
+        """No thread is left and none may be started: nobody will ever run what waits."""
+        stranded = list(self._open.values())
+        self._open.clear()
+        return stranded
+
+    def _abandon(self) -> None:
+        self._num_threads -= 1
+        self.num_abandoned += 1
+        if self.num_abandoned <= self.max_abandoned:
+            self._start_thread()
+
+    def _start_thread(self) -> None:
+        if self.num_abandoned <= self.max_abandoned or self._num_threads:
+            self._num_threads += 1
+            threading.Thread(target=self._work, daemon=True, name="env-worker").start()
+
+    def _work(self) -> None:
+        while (call := self._waiting.get()) is not None:
+            if not self._begin(call):
+                continue
+            answer = Answer(call.key)
+            try:
+                answer.value = call.work()
+            except BaseException as error:  # whatever it is, who asked is told
+                answer.error = error
+            if not self._end(call):
+                return  # abandoned: another thread has taken this one's place
+            if call.is_wanted:
+                self._answers.put((call, answer))
+
+    def _begin(self, call: _Call) -> bool:
+        with self._lock:
+            if not call.is_dropped:
+                call.started = time.monotonic()
+            return not call.is_dropped
+
+    def _end(self, call: _Call) -> bool:
+        with self._lock:
+            call.is_done = not call.is_dropped
+            return call.is_done
+
+    async def _run_async(self, call: _Call) -> None:
+        answer = Answer(call.key)
+        try:
+            answer.value = await asyncio.wait_for(call.work(), call.timeout_s)
+        except TimeoutError:
+            answer.error = _timeout(call)
+        except Exception as error:
+            answer.error = error
+        self._answers.put((call, answer))
+
+
+def _timeout(call: _Call) -> EnvTimeoutError:
+    if call.started is None:
+        return EnvTimeoutError("every thread for environments hangs, and no more may be started")
+    return EnvTimeoutError(f"the environment did not answer within {call.timeout_s:g} s")

@@ -1,0 +1,215 @@
+"""The loop behind every rollout: neither engine nor environments ever wait for one another.
+
+Environments that answer at once are stepped where their action arrives. Those that block run in
+threads, those with `step_async` in an event loop; meanwhile the policy works on what it has. What
+a policy draws hangs on the episode's seed alone, so the order in which things arrive changes no
+result (with an engine in 32 bits, and no time-out or quorum that the clock decides).
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
+
+from turnhalle.envs.errors import InterruptedRunError
+from turnhalle.envs.registry import EnvFactory
+from turnhalle.envs.seeding import derive_seed
+
+from .calls import Answer, Calls
+from .core import Trajectory
+from .episode import Episode, Job
+from .limits import BranchOptions, LimitOptions
+from .policy import Decision, Opening, Policy
+
+Watch = Callable[[int, int], bool]
+
+_PATIENCE_S = 0.2
+"""Longest wait for environments before somebody may ask to stop."""
+
+
+class Driver:
+    """Plays jobs to the end; made for one rollout."""
+
+    def __init__(
+        self,
+        factory: EnvFactory,
+        policy: Policy,
+        limits: LimitOptions,
+        branch: BranchOptions,
+        watch: Watch | None,
+    ) -> None:
+        self._factory, self._policy = factory, policy
+        self._limits, self._branch, self._watch = limits, branch, watch
+        self._calls = Calls(limits.threads, limits.max_abandoned)
+        self._waiting: deque[tuple[int, Job]] = deque()
+        self._live: dict[int, Episode] = {}
+        self._done: dict[tuple[int, int], Trajectory] = {}
+        self._num_episodes = 0
+        self._finished: Counter[Job] = Counter()
+        self._graces: dict[Job, float] = {}
+        self._watched = 0.0
+        self._has_news = True
+
+    def play(self, jobs: Sequence[Job]) -> dict[tuple[int, int], Trajectory]:
+        """Play all jobs; what fails is among the trajectories, with its reason.
+
+        Returns:
+            The trajectories by the place of their job and the number of their sample.
+
+        Raises:
+            InterruptedRunError: `watch` said so; it holds what is finished.
+        """
+        leaves = self._branch.num_leaves
+        self._waiting.extend(
+            (number, replace(job, sample=job.sample * leaves)) for number, job in enumerate(jobs)
+        )
+        self._num_episodes = len(jobs)
+        try:
+            while self._waiting or self._live:
+                self._admit()
+                self._tell()
+                self._collect()
+                self._decide()
+                self._expire()
+        except KeyboardInterrupt as error:
+            raise self._interrupted() from error
+        finally:
+            for number in list(self._live):
+                self._leave(number)
+            self._calls.close()
+        if self._watch is not None:
+            self._watch(len(self._done), self._num_episodes)
+        return self._done
+
+    def _admit(self) -> None:
+        while self._waiting and len(self._live) < self._policy.max_concurrent:
+            number, job = self._waiting.popleft()
+            episode = Episode(self._factory(), job, number, self._limits.max_observation_chars)
+            self._live[number] = episode
+            if episode.is_blocking:
+                self._calls.call(number, episode.reset, self._limits.turn_timeout_s)
+            else:
+                self._attend(_now(number, episode.reset))
+
+    def _collect(self) -> None:
+        """Take what environments answered; waits only where there is nothing else to do."""
+        if self._calls.num_open:
+            is_idle = self._calls.num_open >= len(self._live)
+            for answer in self._calls.ready(_PATIENCE_S if is_idle else 0.0):
+                self._attend(answer)
+
+    def _decide(self) -> None:
+        if self._calls.num_open >= len(self._live):
+            return
+        for decision in self._policy.poll():
+            self._act(decision)
+            self._has_news = True
+
+    def _act(self, decision: Decision) -> None:
+        number = decision.episode
+        episode = self._live[number]
+        step = episode.decide(decision)
+        if step is None:
+            self._finish(number)
+        elif (step_async := getattr(episode.env, "step_async", None)) is not None:
+            work: Any = lambda: step_async(decision.action)  # noqa: E731
+            self._calls.await_(number, work, self._limits.turn_timeout_s)
+        elif episode.is_blocking:
+            self._calls.call(number, step, self._limits.turn_timeout_s)
+        else:
+            self._attend(_now(number, step))
+
+    def _attend(self, answer: Answer) -> None:
+        """An environment answered, to `reset` or to `step`."""
+        number = answer.key
+        episode = self._live[number]
+        if answer.error is not None:
+            episode.failed(answer.error)
+            self._finish(number)
+        elif len(answer.value) == 2:
+            episode.opened(*answer.value)
+            self._policy.begin(self._opening(number, episode))
+        elif episode.took(answer.value):
+            self._fork(number, episode)
+            self._policy.observe(number, episode.info["messages"])
+        else:
+            self._finish(number)
+
+    def _fork(self, number: int, episode: Episode) -> None:
+        """Fork an episode where it has come to a turn that says so."""
+        turns = len(episode.record.turns)
+        if turns not in self._branch.at:
+            return
+        level = self._branch.at.index(turns)
+        stride = self._branch.factor ** (len(self._branch.at) - 1 - level)
+        for branch in range(1, self._branch.factor):
+            child = episode.fork(episode.job.sample + branch * stride)
+            other, self._num_episodes = self._num_episodes, self._num_episodes + 1
+            self._live[other] = child
+            self._policy.fork(number, self._opening(other, child))
+
+    def _opening(self, number: int, episode: Episode) -> Opening:
+        job = episode.job
+        seed = derive_seed("sample", job.seed, job.split, job.index, job.sample)
+        tools = episode.info.get("tools", [])
+        return Opening(number, episode.info["messages"], tools, seed, episode.env)
+
+    def _finish(self, number: int) -> None:
+        episode = self._live[number]
+        self._done[episode.root, episode.record.sample] = episode.record
+        if self._limits.quorum is not None:
+            group = replace(episode.job, sample=0)
+            self._finished[group] += 1
+            if self._finished[group] == self._limits.quorum:
+                self._graces[group] = time.monotonic() + self._limits.grace_s
+        self._leave(number)
+
+    def _leave(self, number: int) -> None:
+        """Forget an episode, whatever it is at."""
+        episode = self._live.pop(number)
+        if episode.is_begun:
+            self._policy.end(number)
+        if self._calls.drop(number):
+            episode.is_lost = True
+        if episode.is_blocking:
+            self._calls.spawn(episode.close)
+        else:
+            episode.close()
+
+    def _expire(self) -> None:
+        """Cut episodes that take too long, and the stragglers of groups that have enough."""
+        limit = self._limits.episode_timeout_s
+        if limit is None and not self._graces:
+            return
+        now = time.monotonic()
+        for number, episode in list(self._live.items()):
+            if limit is not None and now > episode.started + limit:
+                episode.cancel(f"the episode took longer than {limit:g} s")
+            elif now > self._graces.get(replace(episode.job, sample=0), now):
+                episode.cancel(f"{self._limits.quorum} rollouts of the group were finished before")
+            else:
+                continue
+            self._finish(number)
+
+    def _tell(self) -> None:
+        """Tell who watches, after every turn and now and then; they may stop the rollout."""
+        now = time.monotonic()
+        if self._watch is None or not (self._has_news or now > self._watched + _PATIENCE_S):
+            return
+        self._watched, self._has_news = now, False
+        if self._watch(len(self._done), self._num_episodes):
+            raise self._interrupted()
+
+    def _interrupted(self) -> InterruptedRunError:
+        finished = [trajectory for _, trajectory in sorted(self._done.items())]
+        return InterruptedRunError("the rollout was interrupted", finished)
+
+
+def _now(number: int, work: Callable[[], Any]) -> Answer:
+    try:
+        return Answer(number, work())
+    except Exception as error:  # `Episode.failed` says which are an environment's
+        return Answer(number, error=error)

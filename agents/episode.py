@@ -1,0 +1,185 @@
+"""One episode: an environment, and the record of what happens in it."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+from turnhalle.envs.core import Message, StepInfo, StopReason
+from turnhalle.envs.env import TextEnv
+from turnhalle.envs.errors import EnvError, EnvTimeoutError, EpisodeOverError, OutsideError
+from turnhalle.envs.tasks import Task
+
+from .core import Trajectory, Turn
+from .limits import shorten
+from .policy import Decision
+
+_log = logging.getLogger("turnhalle")
+
+Step = tuple[str, float, bool, bool, StepInfo]
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One episode to play; equal jobs give equal episodes."""
+
+    split: str
+    index: int
+    """Number of the task in its split."""
+    sample: int = 0
+    """Number of the rollout within its group: rollouts differ by what the policy draws."""
+    seed: int = 0
+    """Seed of the run."""
+    difficulty: int | None = None
+    """None is the environment's own."""
+
+    def options(self) -> dict[str, Any]:
+        """Options of `reset`."""
+        chosen = {} if self.difficulty is None else {"difficulty": self.difficulty}
+        return {"split": self.split, "task": self.index, **chosen}
+
+
+class Episode:
+    """An environment and the record of what happens in it.
+
+    What the environment does (`reset`, `step`) and what is recorded of it (`opened`, `took`) are
+    apart, so that the former may happen in another thread.
+    """
+
+    def __init__(self, env: TextEnv, job: Job, root: int, max_chars: int) -> None:
+        self.env, self.job, self.root = env, job, root
+        """`root` is the place of the job among the jobs; forks keep it."""
+        self.info = StepInfo(messages=[])
+        self.trajectory: Trajectory | None = None
+        self.is_begun = False
+        """Has the first observation come?"""
+        self.is_lost = False
+        """Does a call hang in the environment? Nobody may touch it any more."""
+        self.started = time.monotonic()
+        self._max_chars = max_chars
+        self._observation = ""
+        self._decision: Decision | None = None
+
+    @property
+    def record(self) -> Trajectory:
+        """The trajectory so far; there is one once the task is drawn."""
+        if self.trajectory is None:
+            self.trajectory = Trajectory(self._task(), self.job.sample)
+        return self.trajectory
+
+    @property
+    def is_blocking(self) -> bool:
+        """May the environment keep its caller waiting?"""
+        return bool(self.env.metadata.get("blocking"))
+
+    def reset(self) -> tuple[str, StepInfo]:
+        """Start the environment."""
+        return self.env.reset(options=self.job.options())
+
+    def opened(self, observation: str, info: StepInfo) -> None:
+        """Take the first observation."""
+        self.started, self.is_begun = time.monotonic(), True
+        self._see(observation, info)
+
+    def decide(self, decision: Decision) -> Callable[[], Step] | None:
+        """Take a decision; the step of the environment that it asks for, or None at the end."""
+        if decision.stop is None:
+            self._decision = decision
+            return lambda: self.env.step(decision.action)
+        self.record.stop, self.record.error = decision.stop, decision.error
+        self.record.truncated = decision.error is None
+        self.record.final_observation = self._observation
+        return None
+
+    def took(self, step: Step) -> bool:
+        """Record a step; False once the episode is over."""
+        observation, reward, terminated, truncated, info = step
+        record, decision = self.record, self._decision
+        assert decision is not None
+        turn = Turn(
+            self._observation,
+            decision.action,
+            reward,
+            info.get("parts", {}),
+            decision.segments,
+            info.get("faults", {}),
+        )
+        record.turns.append(turn)
+        self._see(observation, info)
+        record.final_observation = self._observation
+        if terminated or truncated:
+            record.terminated, record.truncated = terminated, truncated
+            record.success, record.stop = info["success"], info["stop"]
+        return not (terminated or truncated)
+
+    def failed(self, error: BaseException) -> None:
+        """Record that the environment failed; what is no fault of an environment is raised.
+
+        Raises:
+            BaseException: A mistake of the user's (an option that does not exist), or of ours.
+        """
+        if not isinstance(error, EnvError):
+            raise error
+        self.is_lost = isinstance(error, EnvTimeoutError)
+        self.record.stop, self.record.error = _whose(error), str(error)
+        _log.info("episode %s/%d: %s", self.env.id, self.job.index, error)
+
+    def cancel(self, why: str) -> None:
+        """Record that nobody waits for the episode any more."""
+        self.record.stop, self.record.error = StopReason.TIMEOUT, why
+
+    def fork(self, sample: int) -> Episode:
+        """Another episode that goes on from here, with an environment of its own.
+
+        Raises:
+            ConfigError: The environment cannot be snapshot.
+        """
+        job = replace(self.job, sample=sample)
+        other = Episode(self.env.fork(), job, self.root, self._max_chars)
+        other.trajectory = replace(
+            self.record,
+            sample=sample,
+            turns=list(self.record.turns),
+            fork_parent=self.job.sample,
+            fork_turn=len(self.record.turns),
+        )
+        other.info, other._observation = self.info, self._observation
+        other.started, other.is_begun = self.started, True
+        return other
+
+    def close(self) -> None:
+        """Free what the environment holds; one that fails at that is only noted."""
+        if self.is_lost:
+            return
+        try:
+            self.env.close()
+        except Exception as error:  # the episode is over; its record must not suffer
+            _log.warning("%s.close() failed: %s: %s", self.env.id, type(error).__name__, error)
+
+    def _task(self) -> Task:
+        try:
+            return self.env.task
+        except EpisodeOverError:
+            # The environment hangs in the drawing of its task: all that is known is which.
+            difficulty = self.job.difficulty or self.env.difficulty
+            return Task(self.env.id, self.job.split, self.job.index, difficulty, {})
+
+    def _see(self, observation: str, info: StepInfo) -> None:
+        self._observation, self.info = shorten(observation, self._max_chars), info
+        messages = info["messages"]
+        if any(len(message.content) > self._max_chars for message in messages):
+            self.info = {**info, "messages": [self._short(message) for message in messages]}
+
+    def _short(self, message: Message) -> Message:
+        return message.model_copy(update={"content": shorten(message.content, self._max_chars)})
+
+
+def _whose(error: EnvError) -> StopReason:
+    """Did the environment fail or hang, or something outside that it asked (a judge, a user)?"""
+    if isinstance(error, EnvTimeoutError):
+        return StopReason.TIMEOUT
+    is_outside = isinstance(error, OutsideError) or isinstance(error.__cause__, OutsideError)
+    return StopReason.OUTSIDE_ERROR if is_outside else StopReason.ENV_ERROR

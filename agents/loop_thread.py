@@ -1,0 +1,38 @@
+"""An event loop in a daemon thread, for environments that are awaited."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Coroutine
+from concurrent.futures import Future
+from typing import Any
+
+_FAREWELL_S = 5.0
+"""Longest wait for coroutines that take their cancellation badly."""
+
+
+class LoopThread:
+    """Runs coroutines until it is closed."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._run, daemon=True, name="env-loop")
+        self._thread.start()
+
+    def submit(self, work: Coroutine[Any, Any, None]) -> Future[None]:
+        """Start a coroutine; cancelling the future cancels it."""
+        return asyncio.run_coroutine_threadsafe(work, self._loop)
+
+    def close(self) -> None:
+        """Cancel what runs, and end the thread."""
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join(_FAREWELL_S)
+
+    def _run(self) -> None:
+        self._loop.run_forever()
+        if left := asyncio.all_tasks(self._loop):
+            for task in left:
+                task.cancel()
+            self._loop.run_until_complete(asyncio.wait(left))
+        self._loop.close()
