@@ -40,4 +40,6 @@ def attach(model: Any, rank: int, alpha: int, folder: Path | None, seed: int) ->
 def save(lm: LanguageModel, folder: Path) -> None:
     """Save the adapter so that `PeftModel.from_pretrained` loads it."""
     assert lm.peft is not None
-    lm.peft.save_pretrained(str(folder))
+    # A frozen copy that training compares with stays behind.
+    trained = [str(lm.peft.active_adapter)]
+    lm.peft.save_pretrained(str(folder), selected_adapters=trained)

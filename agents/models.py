@@ -143,6 +143,16 @@ def resolve_model(name: str) -> str:
     return name
 
 
+def context_limit(name: str) -> int:
+    """Most positions that a model knows, read without its weights.
+
+    Raises:
+        ModelError: No such model.
+    """
+    config = _read_config(resolve_model(name), name)
+    return int(config.get_text_config().max_position_embeddings)
+
+
 def read_settings(name: str) -> dict[str, Any]:
     """What a model's folder says of how to speak to it; empty where it says nothing."""
     path = Path(resolve_model(name)) / SETTINGS_FILE

@@ -31,7 +31,9 @@ from turnhalle.agents.process import tune_process
 from turnhalle.agents.rollout import Job, rollout_groups
 from turnhalle.envs.registry import EnvFactory
 from turnhalle.training.batch import make_batch
-from turnhalle.training.credit import grpo
+from turnhalle.training.credit.assign import assign_credit
+from turnhalle.training.credit.episodes import read_episodes
+from turnhalle.training.credit.options import CreditOptions
 from turnhalle.training.learner import Learner, LearnOptions
 
 ROOT = Path(__file__).parents[1]
@@ -95,7 +97,7 @@ def _ours(folder: str, precision: Any, is_lora: bool, steps: int) -> list[float]
         groups = rollout_groups(
             EnvFactory(Game), policy, [Job("train", task, seed=step) for task in tasks], GROUP
         )
-        batch = make_batch(groups, [grpo(group) for group in groups])
+        batch = make_batch(groups, assign_credit(read_episodes(groups), CreditOptions()))
         learner.update(batch, 1e-5, step)
         engine.load_adapter(step, lm.trainable())
         seconds.append(time.process_time() - started)

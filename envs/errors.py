@@ -118,6 +118,12 @@ class EngineError(TurnhalleError, RuntimeError):
     boundary = "engine"
 
 
+class DivergedError(TurnhalleError, ArithmeticError):
+    """Training whose numbers are none: nothing sensible can come of going on."""
+
+    boundary = "training"
+
+
 class StoreError(TurnhalleError, OSError):
     """A run folder that cannot be created, opened or resumed."""
 

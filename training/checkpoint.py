@@ -1,4 +1,4 @@
-"""Checkpoints: adapter, optimizer and position; written whole or not at all.
+"""Checkpoints: adapter, critic, optimizer and position; written whole or not at all.
 
 A checkpoint is a folder of safetensors and JSON, written under a temporary name and renamed. All
 random streams of a run are derived by hash from its seed and the step, so none has to be saved.
@@ -22,7 +22,8 @@ from .learner import Learner
 
 _STATE = "state.json"
 _OPTIMIZER = "optimizer.safetensors"
-_FORMAT = 1
+_CRITIC = "critic.safetensors"
+_FORMAT = 2
 
 
 def save_checkpoint(folder: Path, state: dict[str, Any], learner: Learner, keep: int) -> Path:
@@ -31,7 +32,7 @@ def save_checkpoint(folder: Path, state: dict[str, Any], learner: Learner, keep:
     Args:
         folder: Where checkpoints lie.
         state: `step`, and whatever else the run must know to go on; JSON.
-        learner: Adapter and optimizer.
+        learner: Adapter, critic and optimizer.
         keep: How many checkpoints stay.
     """
     folder.mkdir(parents=True, exist_ok=True)
@@ -43,6 +44,8 @@ def save_checkpoint(folder: Path, state: dict[str, Any], learner: Learner, keep:
     temporary.mkdir()
     adapters.save(learner.lm, temporary)
     save_file(_optimizer_state(learner), temporary / _OPTIMIZER)
+    if learner.critic is not None:
+        save_file(learner.critic.state_dict(), temporary / _CRITIC)
     text = json.dumps({"format": _FORMAT, **state})
     (temporary / _STATE).write_text(text, encoding="utf-8")
     for path in [*temporary.iterdir(), temporary]:
@@ -72,10 +75,12 @@ def checkpoint_state(checkpoint: Path) -> dict[str, Any]:
     return state
 
 
-def load_optimizer(checkpoint: Path, learner: Learner) -> None:
-    """Restore the optimizer; the adapter is loaded with the model."""
+def load_learner(checkpoint: Path, learner: Learner) -> None:
+    """Restore optimizer and critic; the adapter is loaded with the model."""
+    if learner.critic is not None:
+        learner.critic.load_state_dict(load_file(checkpoint / _CRITIC))
     saved = load_file(checkpoint / _OPTIMIZER, device=str(learner.lm.device))
-    for name, parameter in learner.lm.trainable().items():
+    for name, parameter in learner.trained().items():
         state = {
             key: saved[f"{name}/{key}"]
             for key in ("step", "exp_avg", "exp_avg_sq")
@@ -89,7 +94,7 @@ def load_optimizer(checkpoint: Path, learner: Learner) -> None:
 def _optimizer_state(learner: Learner) -> dict[str, torch.Tensor]:
     return {
         f"{name}/{key}": value.contiguous()
-        for name, parameter in learner.lm.trainable().items()
+        for name, parameter in learner.trained().items()
         for key, value in learner.optimizer.state.get(parameter, {}).items()
     }
 

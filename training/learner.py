@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -11,11 +12,16 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from turnhalle.agents.engines.parity import require_parity
 from turnhalle.agents.lm import LanguageModel
+from turnhalle.envs.errors import EngineError
 from turnhalle.envs.seeding import derive_rng
-from turnhalle.kernels.logprob import token_logprobs
 
 from .batch import Batch
-from .losses import clipped
+from .faults import NotFiniteError, is_out_of_memory, require_finite
+from .losses.correction import correction_metrics, correction_weights
+from .objective import Objective
+from .reference import Reference
+from .scoring import Scores, score, score_all
+from .value import ValueHead
 
 
 class LearnOptions(BaseModel):
@@ -28,11 +34,10 @@ class LearnOptions(BaseModel):
     warmup_steps: int = Field(2, ge=0)
     final_share: float = Field(0.1, ge=0, le=1)
     """The learning rate falls along a line to this share of its peak."""
-    clip_low: float = Field(0.2, gt=0, lt=1)
-    clip_high: float = Field(0.2, gt=0)
     minibatches: int = Field(2, ge=1)
     """Optimizer steps a batch; each sees its own part of the trajectories."""
     epochs: int = Field(1, ge=1)
+    """Times that a batch is gone through; ratios are always to the policy before the first."""
     max_grad_norm: float = Field(0.3, gt=0)
     micro_batch_tokens: int = Field(16384, ge=1)
     """Tokens of one forward pass, padding included; bounds the memory."""
@@ -41,37 +46,118 @@ class LearnOptions(BaseModel):
     weight_decay: float = Field(0.0, ge=0)
 
 
-class Learner:
-    """Updates the adapter of a model by clipped policy gradients."""
+@dataclass(slots=True)
+class Update:
+    """What an update came to."""
 
-    def __init__(self, lm: LanguageModel, options: LearnOptions, temperature: float) -> None:
-        self.lm = lm
-        self.options = options
-        self.temperature = temperature
+    metrics: dict[str, float]
+    """Means over the rows, or over the optimizer steps."""
+    dropped: list[int] = field(default_factory=list)
+    """Episodes that were left out: their log-probs were no numbers."""
+    blamed: list[int] = field(default_factory=list)
+    """Episodes whose gradient was no number; the optimizer step was skipped."""
+    num_skipped: int = 0
+    """Optimizer steps that were skipped."""
+    notes: list[str] = field(default_factory=list)
+    """What else happened."""
+
+
+class Learner:
+    """Updates the adapter of a model by policy gradients."""
+
+    def __init__(
+        self,
+        lm: LanguageModel,
+        options: LearnOptions,
+        temperature: float,
+        objective: Objective | None = None,
+        reference: Reference | None = None,
+    ) -> None:
+        """Prepare the optimizer.
+
+        Args:
+            lm: The model; only its trainable parameters are changed.
+            options: How.
+            temperature: That the tokens are sampled at: it is part of the policy.
+            objective: What is descended; plain PPO by default.
+            reference: The policy that training started from, where the objective names a price.
+        """
+        self.lm, self.options, self.temperature = lm, options, temperature
+        self.objective = objective or Objective()
+        self.reference = reference
+        self.micro_batch_tokens = options.micro_batch_tokens
         self.parameters = list(lm.trainable().values())
+        value = self.objective.value
+        self.critic = None if value is None else ValueHead(int(lm.config.hidden_size), lm.device)
+        groups: list[dict[str, object]] = [{"params": self.parameters}]
+        if self.critic is not None and value is not None:
+            groups.append({"params": list(self.critic.parameters()), "peak": value.learning_rate})
         self.optimizer = torch.optim.AdamW(
-            self.parameters,
+            groups,
             lr=options.learning_rate,
             betas=(options.beta1, options.beta2),
             weight_decay=options.weight_decay,
         )
 
-    def update(self, batch: Batch, learning_rate: float, seed: int) -> dict[str, float]:
-        """Train on a batch; the metrics are means over its rows, or over its optimizer steps."""
-        for group in self.optimizer.param_groups:
-            group["lr"] = learning_rate
+    def trained(self) -> dict[str, torch.nn.Parameter]:
+        """Everything that an update changes, by name."""
+        critic = {} if self.critic is None else dict(self.critic.named_parameters())
+        return self.lm.trainable() | {f"critic.{name}": p for name, p in critic.items()}
+
+    def prepare(self, batch: Batch) -> tuple[Batch, dict[str, float]]:
+        """Score what the objective needs of the policies before the update.
+
+        Returns:
+            The batch with old and reference log-probs and weights, and metrics of them.
+        """
+        metrics: dict[str, float] = {}
+        if not batch.num_rows:
+            return batch, metrics
+        correction = self.objective.correction
+        if correction.level is not None:
+            batch = replace(batch, old_logprob=self._score_all(batch, _logprobs))
+            log_ratio = torch.from_numpy(batch.old_logprob - batch.sampler_logprob)
+            sequence, turn = torch.from_numpy(batch.sequence), torch.from_numpy(batch.turn_id)
+            weights = correction_weights(log_ratio, sequence, turn, correction)
+            batch = replace(batch, weight=weights.numpy())
+            metrics = correction_metrics(log_ratio, weights)
+        if self.reference is not None:
+            with self.reference.in_force():
+                batch = replace(batch, ref_logprob=self._score_all(batch, _logprobs))
+        return batch, metrics
+
+    def values(self, batch: Batch, shape: tuple[int, int]) -> NDArray[np.float64]:
+        """What the critic expects before each turn, as `[E, K]`; 0 where the batch has no turn."""
+        values = np.zeros(shape)
+        first = batch.is_first
+        episode = batch.episode[batch.sequence[first]]
+        values[episode, batch.turn[first]] = self._score_all(batch, _values, of_turns=True)
+        return values
+
+    def update(self, batch: Batch, learning_rate: float, seed: int) -> Update:
+        """Train on a batch."""
+        self._set_rate(learning_rate)
+        done = Update({})
         totals: dict[str, float] = {}
-        updates = 0
+        norms: list[float] = []
+        rows = 0
         for epoch in range(self.options.epochs):
             for part in self._minibatches(batch, seed, epoch):
-                for name, value in self._step(part).items():
+                part, sums = self._gradient(part, done)
+                norm = self._clip()
+                if not np.isfinite(norm):
+                    done.num_skipped += 1
+                    done.blamed += self._blame(part)
+                    continue
+                self.optimizer.step()
+                norms.append(norm)
+                rows += part.num_rows
+                for name, value in sums.items():
                     totals[name] = totals.get(name, 0.0) + value
-                updates += 1
-        grad_norm = totals.pop("grad_norm")
-        rows = batch.num_rows * self.options.epochs
-        return {name: value / rows for name, value in totals.items()} | {
-            "grad_norm": grad_norm / updates
-        }
+        if rows:
+            done.metrics = {name: value / rows for name, value in totals.items()}
+            done.metrics["grad_norm"] = sum(norms) / len(norms)
+        return done
 
     @torch.no_grad()
     def check_parity(self, batch: Batch) -> float:
@@ -83,11 +169,18 @@ class Learner:
         Raises:
             EngineError: They disagree: what is sampled is not what is trained.
         """
-        parts = batch.micro_batches(self.options.micro_batch_tokens)
-        sampled = torch.cat([self._tensor(part.sampler_logprob) for part in parts])
         return require_parity(
-            self.lm, sampled, lambda: torch.cat([self._score(part)[0] for part in parts])
+            self.lm,
+            torch.from_numpy(batch.sampler_logprob),
+            lambda: torch.from_numpy(self._score_all(batch, _logprobs)),
         )
+
+    def _set_rate(self, learning_rate: float) -> None:
+        """The schedule moves the rates of adapter and critic alike."""
+        for group in self.optimizer.param_groups:
+            peak = group.get("peak")
+            share = learning_rate / self.options.learning_rate
+            group["lr"] = learning_rate if peak is None else peak * share
 
     def _minibatches(self, batch: Batch, seed: int, epoch: int) -> list[Batch]:
         count = min(self.options.minibatches, len(batch.sequences))
@@ -95,40 +188,93 @@ class Learner:
         derive_rng("minibatches", seed, epoch).shuffle(order)
         return [batch.select(part.tolist()) for part in np.array_split(order, count)]
 
-    def _step(self, minibatch: Batch) -> dict[str, float]:
-        """One optimizer step; sums over rows, and the gradient's norm before clipping."""
-        options = self.options
+    def _gradient(self, minibatch: Batch, done: Update) -> tuple[Batch, dict[str, float]]:
+        """Compute the gradient of a minibatch, without what cannot be used, within the memory."""
+        while True:
+            try:
+                return minibatch, self._accumulate(minibatch)
+            except NotFiniteError as error:
+                done.dropped += [int(minibatch.episode[i]) for i in error.sequences]
+                minibatch = minibatch.without(error.sequences)
+            except (RuntimeError, MemoryError) as error:
+                if not is_out_of_memory(error):
+                    raise
+                done.notes.append(self._halve(minibatch, error))
+
+    def _accumulate(self, minibatch: Batch) -> dict[str, float]:
+        """Add up the gradient of a minibatch; sums over its rows."""
         self.optimizer.zero_grad(set_to_none=True)
-        sums = {"loss": 0.0, "kl": 0.0, "clip_fraction": 0.0, "entropy": 0.0}
-        for part in minibatch.micro_batches(options.micro_batch_tokens):
-            logprobs, entropy = self._score(part)
-            rows = clipped(
-                logprobs,
-                self._tensor(part.sampler_logprob),
-                self._tensor(part.advantage),
-                options.clip_low,
-                options.clip_high,
-            )
-            # Token mean over the whole minibatch, so the split in micro-batches changes nothing.
-            (rows.loss.sum() / minibatch.num_rows).backward()
-            sums["loss"] += float(rows.loss.detach().sum())
-            sums["kl"] += float(rows.kl.sum())
-            sums["clip_fraction"] += float(rows.is_clipped.sum())
-            sums["entropy"] += float(entropy.sum())
-        norm = torch.nn.utils.clip_grad_norm_(self.parameters, options.max_grad_norm)
-        self.optimizer.step()
-        return sums | {"grad_norm": float(norm)}
+        sums: dict[str, float] = {}
+        for chosen in minibatch.parts(self.micro_batch_tokens):
+            part = minibatch.select(chosen)
+            scores = score(self.lm, part, self.temperature, self.critic)
+            require_finite(scores, part, chosen)
+            total, part_sums = self.objective.of_part(part, scores, minibatch)
+            total.backward()
+            for name, value in part_sums.items():
+                sums[name] = sums.get(name, 0.0) + value
+        return sums
 
-    def _score(self, part: Batch) -> tuple[torch.Tensor, torch.Tensor]:
-        """Log-probs and entropies `[M]` of the rows' tokens, at the sampling temperature."""
-        ids = _pad(part.sequences).to(self.lm.device)
-        sequence = torch.from_numpy(part.sequence).to(self.lm.device)
-        position = torch.from_numpy(part.position).to(self.lm.device)
-        hidden = self.lm.hidden_states(ids)[sequence, position - 1]
-        return token_logprobs(hidden, self.lm.head, ids[sequence, position], self.temperature)
+    def _clip(self) -> float:
+        """Clip the gradient; its norm before that. The critic's head never crowds out the trunk."""
+        bound = self.options.max_grad_norm
+        norm = float(torch.nn.utils.clip_grad_norm_(self.parameters, bound))
+        if self.critic is None:
+            return norm
+        of_critic = float(torch.nn.utils.clip_grad_norm_(self.critic.parameters(), bound))
+        return norm if np.isfinite(of_critic) else of_critic
 
-    def _tensor(self, array: NDArray[np.float32]) -> torch.Tensor:
-        return torch.from_numpy(array).to(self.lm.device)
+    def _blame(self, minibatch: Batch) -> list[int]:
+        """The episodes of a minibatch whose own gradient is no number."""
+        blamed = []
+        for i, episode in enumerate(minibatch.episode.tolist()):
+            self._accumulate(minibatch.select([i]))
+            if not np.isfinite(self._clip()):
+                blamed.append(episode)
+        self.optimizer.zero_grad(set_to_none=True)
+        return blamed
+
+    def _halve(self, minibatch: Batch, error: Exception) -> str:
+        """Halve the micro-batch after memory ran out; what to tell.
+
+        Raises:
+            EngineError: A single sequence is too much.
+        """
+        longest = max(len(s) for s in minibatch.sequences)
+        tried = min(self.micro_batch_tokens, longest * len(minibatch.sequences))
+        if tried <= longest:
+            raise EngineError(
+                f"out of memory with a single sequence of {longest} tokens; set a lower "
+                "rollout.max_context, or model.gradient_checkpointing = true"
+            ) from error
+        self.optimizer.zero_grad(set_to_none=True)
+        self.micro_batch_tokens = max(1, tried // 2)
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+        return (
+            f"out of memory: micro-batches are halved to {self.micro_batch_tokens} tokens "
+            "(learn.micro_batch_tokens; the result stays the same)"
+        )
+
+    def _score_all(
+        self,
+        batch: Batch,
+        pick: Callable[[Scores], torch.Tensor],
+        of_turns: bool = False,
+    ) -> NDArray[np.float32]:
+        def score_part(part: Batch) -> torch.Tensor:
+            return pick(score(self.lm, part, self.temperature, self.critic))
+
+        return score_all(batch, self.micro_batch_tokens, score_part, of_turns)
+
+
+def _logprobs(scores: Scores) -> torch.Tensor:
+    return scores.logprobs
+
+
+def _values(scores: Scores) -> torch.Tensor:
+    assert scores.values is not None
+    return scores.values
 
 
 def scheduled_rate(options: LearnOptions, step: int, steps: int) -> float:
@@ -141,12 +287,3 @@ def scheduled_rate(options: LearnOptions, step: int, steps: int) -> float:
         return options.learning_rate * step / (warmup + 1)
     done = (step - warmup - 1) / max(1, steps - warmup - 1)
     return options.learning_rate * (1.0 + done * (options.final_share - 1.0))
-
-
-def _pad(sequences: Sequence[NDArray[np.int64]]) -> torch.Tensor:
-    """`[B, T]`, padded on the right with token 0, which no row ever points to."""
-    longest = max(len(s) for s in sequences)
-    padded = torch.zeros(len(sequences), longest, dtype=torch.long)
-    for row, sequence in enumerate(sequences):
-        padded[row, : len(sequence)] = torch.from_numpy(sequence)
-    return padded

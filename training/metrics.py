@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
+
 from turnhalle.agents.core import Group
 from turnhalle.agents.evaluate import fault_rates
 
-from .credit import Advantages
+from .credit.assign import Credit
+from .credit.episodes import Floats
 
 
-def rollout_metrics(
-    groups: Sequence[Group], credits: Sequence[Advantages | None]
-) -> dict[str, float]:
+def rollout_metrics(groups: Sequence[Group], credit: Credit) -> dict[str, float]:
     """What the rollouts of a step say, masked episodes left out of the means.
 
     `success` and `return` are means over episodes, `turns` and `tokens` too (`tokens` counts
@@ -33,8 +34,25 @@ def rollout_metrics(
         "return": sum(t.episode_return for t in counted) / n,
         "turns": sum(len(t.turns) for t in counted) / n,
         "tokens": sum(t.num_sampled for t in counted) / n,
-        "skipped_groups": float(sum(credit is None for credit in credits)),
+        "skipped_groups": float(credit.num_groups - credit.num_teaching),
         "masked_episodes": float(len(episodes) - len(counted)),
         **parts,
         **rates,
+    }
+
+
+def critic_metrics(values: Floats, targets: Floats) -> dict[str, float]:
+    """How right the critic was before the update: `[E, K]`, targets NaN where there is none.
+
+    `value_loss` is the mean of its squared errors by 2; `explained_variance` is 1 where it knew
+    every return, 0 where a constant would do as well.
+    """
+    known = ~np.isnan(targets)
+    error = targets[known] - values[known]
+    if not len(error):
+        return {}
+    spread = float(np.var(targets[known]))
+    return {
+        "value_loss": float(np.mean(error**2)) / 2.0,
+        "explained_variance": 1.0 - float(np.var(error)) / spread if spread else 0.0,
     }

@@ -6,7 +6,6 @@ resumed is the run that was never stopped: on a CPU bit for bit.
 
 from __future__ import annotations
 
-import shutil
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,27 +13,37 @@ from pathlib import Path
 from typing import Any
 
 from turnhalle.agents.chat import load_chat
-from turnhalle.agents.core import Group, Trajectory
+from turnhalle.agents.core import Group
 from turnhalle.agents.engines.open import open_engine
 from turnhalle.agents.engines.parity import require_adapter_in_force
-from turnhalle.agents.evaluate import Evaluation, evaluate, recall
+from turnhalle.agents.evaluate import Evaluation
 from turnhalle.agents.llm import LLMPolicy
-from turnhalle.agents.models import load_model
+from turnhalle.agents.models import context_limit, load_model
 from turnhalle.agents.process import tune_process
-from turnhalle.agents.rollout import Job, Watch, rollout_groups
+from turnhalle.agents.rollout import Watch
 from turnhalle.agents.store import RunStore
-from turnhalle.envs.errors import InterruptedRunError, StoreError
+from turnhalle.envs.errors import ConfigError, InterruptedRunError
+from turnhalle.envs.registry import EnvFactory
 from turnhalle.envs.seeding import derive_seed
 
-from .batch import make_batch
-from .checkpoint import checkpoint_state, list_checkpoints, load_optimizer, save_checkpoint
-from .credit import Advantages, grpo
+from .batch import Batch, lay_out
+from .checkpoint import load_learner
+from .credit.assign import assign_credit
+from .credit.episodes import Episodes, read_episodes
 from .curriculum import Curriculum
+from .fault_log import FaultLog
 from .interrupt import StopRequest
 from .learner import Learner, scheduled_rate
-from .metrics import rollout_metrics
+from .measure import Examiner
+from .metrics import critic_metrics, rollout_metrics
 from .options import TrainOptions
 from .progress import Listener
+from .records import step_records
+from .reference import Reference
+from .run_folder import RunFolder
+from .sampling import Sampler
+from .shaping import kl_prices, leave_out, overlong_prices, pay
+from .stopping import reason_to_stop
 
 LOW_SUCCESS = 0.05
 """Below this, most groups have no variance and there is nothing to learn from."""
@@ -48,6 +57,8 @@ class RunResult:
     adapter: Path
     before: Evaluation
     after: Evaluation
+    stopped: str | None = None
+    """Why it ended before its last step, where it did."""
 
 
 class Trainer:
@@ -71,62 +82,74 @@ class Trainer:
         """
         options.check()
         self.options, self.folder, self.listener = options, folder, listener
-        self._factory = options.env.factory()
-        for split in ("train", "eval"):
-            self._factory().reset(options={"split": split, "task": 0})
-        if options.curriculum:
-            for difficulty in (options.curriculum.first, options.curriculum.last):
-                self._factory().reset(options={"task": 0, "difficulty": difficulty})
-        checkpoint = self._last_checkpoint(resume)
-        self._step = 0 if checkpoint is None else checkpoint_state(checkpoint)["step"]
+        factories = _open_environments(options)
+        _check_context(options)
+        self._home = RunFolder(folder, resume=resume)
+        state = self._home.state()
+        self._step: int = state["step"]
+        start = None if options.start_from is None else Path(options.start_from)
         chat = load_chat(options.model.name, options.chat)
-        lora_seed = derive_seed("lora", options.seed)
-        self._lm = load_model(options.model, adapter=checkpoint, lora_seed=lora_seed)
+        self._lm = load_model(
+            options.model,
+            adapter=self._home.checkpoint or start,
+            lora_seed=derive_seed("lora", options.seed),
+        )
         tune_process(self._lm.num_parameters)
         self._engine = open_engine(options.engine, self._lm, options.rollout.max_context)
         require_adapter_in_force(self._lm, self._engine)
         self._engine.load_adapter(self._step, self._lm.trainable())
-        self._policy = LLMPolicy(
+        rollout = options.rollout
+        policy = LLMPolicy(
             "policy",
             self._engine,
             chat,
-            options.rollout.sampling(),
-            options.rollout.max_concurrent,
-            options.rollout.overlong,
+            rollout.sampling(),
+            rollout.max_concurrent,
+            rollout.overlong,
         )
-        self._learner = Learner(self._lm, options.learn, options.rollout.temperature)
-        self._curriculum = Curriculum.begin(options.curriculum) if options.curriculum else None
-        if checkpoint is not None:
-            load_optimizer(checkpoint, self._learner)
-            saved = checkpoint_state(checkpoint).get("curriculum")
-            if options.curriculum and saved:
-                self._curriculum = Curriculum.from_json(options.curriculum, saved)
+        self._sampler = Sampler(options, factories, policy)
         self._store = RunStore(folder, create=not resume)
+        kept = self._home.keep_start(start)
+        self._reference = Reference(self._lm, kept) if options.kl.weight else None
+        temperature = options.rollout.temperature
+        self._learner = Learner(
+            self._lm, options.learn, temperature, options.objective, self._reference
+        )
+        self._curriculum = Curriculum.begin(options.curriculum) if options.curriculum else None
+        self._faults = FaultLog(self._store, listener, state.get("failed_updates", 0))
+        if self._home.checkpoint is not None:
+            load_learner(self._home.checkpoint, self._learner)
+            self._learner.micro_batch_tokens = state["micro_batch_tokens"]
+            if options.curriculum and "curriculum" in state:
+                self._curriculum = Curriculum.from_json(options.curriculum, state["curriculum"])
         self._store.forget_after(self._step)
         self._store.put("options", options.model_dump(mode="json"))
+        self._examiner = Examiner(factories, policy, options, self._store, listener)
         self._is_parity_checked = False
         self._stop = StopRequest(listener)
 
     def run(self) -> RunResult:
-        """Train to the last step.
+        """Train to the last step, or to a reason to stop.
 
         Raises:
             InterruptedRunError: Ctrl-C; a checkpoint holds what is done, the message says how to
                 go on.
+            DivergedError: Three updates in a row had no finite gradient.
         """
         options = self.options
         with self._stop.on_signals():
             try:
-                before = self._evaluate(0)
+                before = self._examiner.measure(0, self._watch("evaluation"))
                 if before.success.value < LOW_SUCCESS:
                     self._warn(_low_success(before, options))
-                while self._step < options.steps:
+                while self._step < options.steps and (reason := self._reason_to_stop()) is None:
                     self._train_step(self._step + 1)
                     if options.evaluate.every and self._step % options.evaluate.every == 0:
-                        self._evaluate(self._step)
+                        self._examiner.measure(self._step, self._watch("evaluation"))
                     if self._step % options.checkpoint_every == 0:
                         self._save()
-                after = self._evaluate(options.steps)
+                reason = self._reason_to_stop()
+                after = self._examiner.measure(self._step, self._watch("evaluation"))
             except InterruptedRunError as error:
                 self._save()
                 raise InterruptedRunError(
@@ -134,7 +157,7 @@ class Trainer:
                     f"go on with: turnhalle train --resume {self.folder}"
                 ) from error
         self._save()
-        return RunResult(self.folder, self._export(), before, after)
+        return RunResult(self.folder, self._home.export(), before, after, reason)
 
     def close(self) -> None:
         """Close the store and the engine."""
@@ -145,75 +168,73 @@ class Trainer:
         """One step: rollouts, credit, update, record."""
         options = self.options
         started = time.perf_counter()
-        self._policy.drift.clear()
-        groups = rollout_groups(
-            self._factory,
-            self._policy,
-            self._jobs(step),
-            options.rollout.group_size,
-            self._watch(f"step {step}"),
-            limits=options.rollout.limits,
-            branch=options.rollout.branch,
-        )
+        groups, metrics = self._sampler.play(step, self._curriculum, self._watch(f"step {step}"))
         sampled = time.perf_counter()
-        credits = [grpo(group) for group in groups]
-        metrics = rollout_metrics(groups, credits)
-        metrics |= {f"drift/{name}": float(n) for name, n in self._policy.drift.items() if n}
-        if self._curriculum is not None:
-            metrics["difficulty"] = float(self._curriculum.level)
-            self._advance(self._curriculum.after(groups))
-        batch = make_batch(groups, credits)
+
+        batch, prepared = self._learner.prepare(lay_out(groups))
+        episodes, batch = self._shape(step, groups, batch)
+        credit = assign_credit(episodes, options.credit)
+        metrics = rollout_metrics(groups, credit) | metrics | prepared
+        if episodes.values is not None and credit.value_targets is not None:
+            metrics |= critic_metrics(episodes.values, credit.value_targets)
+
+        batch = batch.with_credit(credit)
         if batch.num_rows:
             if not self._is_parity_checked or step % options.engine.parity_every == 0:
                 metrics["parity"] = self._learner.check_parity(batch)
                 self._is_parity_checked = True
             rate = scheduled_rate(options.learn, step, options.steps)
-            seed = derive_seed("update", options.seed, step)
-            metrics |= self._learner.update(batch, rate, seed) | {"learning_rate": rate}
+            update = self._learner.update(batch, rate, derive_seed("update", options.seed, step))
+            metrics |= update.metrics | {"learning_rate": rate}
+            self._faults.of_update(step, groups, update)
+        metrics |= self._advance(groups)
+
         done = time.perf_counter()
         tokens = sum(t.num_tokens for group in groups for t in group.trajectories)
         metrics["time/rollout"], metrics["time/update"] = sampled - started, done - sampled
         metrics["time/tokens_per_second"] = tokens / (done - started)
         self._step = step
         self._engine.load_adapter(step, self._lm.trainable())
-        self._store.write_step(step, metrics, _records(groups, credits))
-        self._report_errors(step, groups)
+        self._store.write_step(step, metrics, step_records(groups, credit))
+        self._faults.of_episodes(step, groups)
         self.listener.step(step, metrics)
 
-    def _jobs(self, step: int) -> list[Job]:
-        """The training tasks of a step: fresh ones every time."""
-        seed, curriculum = self.options.seed, self._curriculum
-        return [
-            Job(
-                "train",
-                derive_seed("task", seed, step, number),
-                seed=derive_seed("rollout", seed, step),
-                difficulty=curriculum.difficulty(seed, step, number) if curriculum else None,
-            )
-            for number in range(self.options.rollout.tasks)
-        ]
+    def _shape(self, step: int, groups: Sequence[Group], batch: Batch) -> tuple[Episodes, Batch]:
+        """What credit looks at: rewards after prices, values of the critic, nothing unusable."""
+        options = self.options
+        episodes = read_episodes(groups)
+        if unusable := batch.unusable():
+            rows = batch.episode[unusable].tolist()
+            self._faults.of_scores(step, groups, rows)
+            episodes = leave_out(episodes, rows)
+            batch = batch.without(unusable)
+        shape = episodes.rewards.shape
+        if options.overlong.buffer_tokens:
+            longest = options.rollout.max_new_tokens
+            episodes = pay(episodes, overlong_prices(groups, longest, options.overlong))
+        if options.kl.weight and options.kl.place == "reward":
+            episodes = pay(episodes, kl_prices(batch, shape, options.kl))
+        if options.credit.needs_values:
+            episodes = episodes.with_values(self._learner.values(batch, shape))
+        return episodes, batch
 
-    def _advance(self, curriculum: Curriculum) -> None:
-        if self._curriculum is not None and curriculum.level > self._curriculum.level:
-            self.listener.note(f"difficulty rises to {curriculum.level}")
-        self._curriculum = curriculum
+    def _advance(self, groups: Sequence[Group]) -> dict[str, float]:
+        """Move the curriculum on; the difficulty that the step had."""
+        before = self._curriculum
+        if before is None:
+            return {}
+        self._curriculum = before.after(groups)
+        if self._curriculum.level > before.level:
+            self.listener.note(f"difficulty rises to {self._curriculum.level}")
+        return {"difficulty": float(before.level)}
 
-    def _evaluate(self, step: int) -> Evaluation:
-        """Measure the policy as it is, or recall the measurement where the step has one."""
-        if step in self._store.evaluated_steps():
-            return recall(self._store, step)
-        result = evaluate(
-            self._factory,
-            self._policy,
-            self.options.evaluate.tasks,
-            seed=self.options.seed,
-            watch=self._watch("evaluation"),
-            limits=self.options.rollout.limits,
-        )
-        metrics = {"eval/success": result.success.value, "eval/return": result.mean_return}
-        self._store.write_step(step, metrics, [("eval", t, None) for t in result.trajectories])
-        self.listener.evaluation(step, result)
-        return result
+    def _reason_to_stop(self) -> str | None:
+        reason = reason_to_stop(self._store.metrics, self.options.stop) if self._step else None
+        event = (self._step, "early_stop", reason)
+        if reason is not None and event not in self._store.events():
+            self._store.write_event(*event[:2], reason)
+            self.listener.note(f"stopping early: {reason}")
+        return reason
 
     def _watch(self, what: str) -> Watch:
         def watch(done: int, total: int) -> bool:
@@ -222,54 +243,43 @@ class Trainer:
 
         return watch
 
-    def _report_errors(self, step: int, groups: Sequence[Group]) -> None:
-        failed = [t for group in groups for t in group.trajectories if t.error]
-        for trajectory in failed:
-            self._store.write_event(step, trajectory.stop, trajectory.error or "")
-        if failed:
-            what = f"{len(failed)} episodes failed and are masked, e.g.: {failed[0].error}"
-            self.listener.note(what)
-
     def _warn(self, text: str) -> None:
         self._store.write_event(self._step, "warning", text)
         self.listener.note(text)
 
-    def _last_checkpoint(self, resume: bool) -> Path | None:
-        if not resume:
-            if self.folder.exists() and any(self.folder.iterdir()):
-                raise StoreError(
-                    f"{self.folder} exists and is not empty; give another folder, or "
-                    f"turnhalle train --resume {self.folder}"
-                )
-            return None
-        found = list_checkpoints(self.folder / "checkpoints")
-        return found[-1] if found else None
-
     def _save(self) -> Path:
-        folder, keep = self.folder / "checkpoints", self.options.keep_checkpoints
-        state: dict[str, Any] = {"step": self._step}
+        state: dict[str, Any] = {
+            "step": self._step,
+            "micro_batch_tokens": self._learner.micro_batch_tokens,
+            "failed_updates": self._faults.in_a_row,
+        }
         if self._curriculum is not None:
             state["curriculum"] = self._curriculum.to_json()
-        return save_checkpoint(folder, state, self._learner, keep)
-
-    def _export(self) -> Path:
-        """Copy the adapter of the last checkpoint to where people look for it."""
-        checkpoint = list_checkpoints(self.folder / "checkpoints")[-1]
-        adapter = self.folder / "adapter"
-        adapter.mkdir(exist_ok=True)
-        for path in checkpoint.glob("adapter_*"):
-            shutil.copy2(path, adapter / path.name)
-        return adapter
+        return self._home.save(state, self._learner, self.options.keep_checkpoints)
 
 
-def _records(
-    groups: Sequence[Group], credits: Sequence[Advantages | None]
-) -> list[tuple[str, Trajectory, Sequence[float] | None]]:
-    return [
-        ("train", trajectory, None if credit is None else credit[number].tolist())
-        for group, credit in zip(groups, credits, strict=True)
-        for number, trajectory in enumerate(group.trajectories)
-    ]
+def _open_environments(options: TrainOptions) -> list[EnvFactory]:
+    """The environments, after a task of each split and difficulty that the run will ask for."""
+    factories = [part.factory() for part in (options.env, *(m.env for m in options.mix))]
+    for factory in factories:
+        for split in ("train", "eval"):
+            factory().reset(options={"split": split, "task": 0})
+    if options.curriculum:
+        for difficulty in (options.curriculum.first, options.curriculum.last):
+            factories[0]().reset(options={"task": 0, "difficulty": difficulty})
+    return factories
+
+
+def _check_context(options: TrainOptions) -> None:
+    asked = options.rollout.max_context
+    if asked is None:
+        return
+    known = context_limit(options.model.name)
+    if asked > known:
+        raise ConfigError(
+            f"rollout.max_context = {asked}, but {options.model.name} knows {known} positions; "
+            f"set it to {known} or less, or leave it out"
+        )
 
 
 def _low_success(before: Evaluation, options: TrainOptions) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -11,6 +13,7 @@ from turnhalle.agents.core import Group, Segment, Trajectory, Turn
 from turnhalle.envs.core import StopReason
 from turnhalle.envs.tasks import Task
 from turnhalle.training.batch import Batch, make_batch
+from turnhalle.training.credit.assign import Credit
 
 TASK = Task("x", "train", 0, 1, {})
 
@@ -34,8 +37,13 @@ TURNS = st.lists(st.tuples(st.integers(1, 5), st.integers(1, 6)), min_size=1, ma
 
 def batch_of(shapes: list[list[tuple[int, int]]]) -> Batch:
     trajectories = [trajectory(turns, first=1000 * i) for i, turns in enumerate(shapes)]
-    advantages = [np.arange(len(turns)) + 10.0 * i for i, turns in enumerate(shapes)]
-    return make_batch([Group(TASK, trajectories)], [advantages])
+    longest = max(len(turns) for turns in shapes)
+    worth = np.array([np.arange(longest) + 10.0 * i for i in range(len(shapes))])
+    return make_batch([Group(TASK, trajectories)], credit(worth, [True] * len(shapes)))
+
+
+def credit(worth: Any, teaches: list[bool], value_targets: Any = None) -> Credit:
+    return Credit(np.array(worth), np.array(teaches), 1, 1, value_targets)
 
 
 @given(st.lists(TURNS, min_size=1, max_size=5))
@@ -90,8 +98,27 @@ def test_micro_batches_keep_every_row_within_the_budget(
 def test_masked_skipped_and_silent_episodes_stay_out() -> None:
     group = Group(TASK, [trajectory([(1, 2)]), trajectory([(1, 2)], masked=True)])
     silent = Group(TASK, [Trajectory(TASK, 0, [], stop=StopReason.CONTEXT)] * 2)
-    empty = [np.zeros(0), np.zeros(0)]
-    batch = make_batch([group, group, silent], [[np.ones(1), np.zeros(1)], None, empty])
-    assert len(batch.sequences) == 1
+    teaches = [True, True, False, False, True, True]
+    batch = make_batch([group, group, silent], credit(np.ones((6, 1)), teaches))
+    assert batch.episode.tolist() == [0]
     assert batch.num_rows == 2
-    assert make_batch([group], [None]).num_rows == 0
+    assert make_batch([group], credit(np.zeros((2, 1)), [False, False])).num_rows == 0
+
+
+def test_the_critic_learns_from_the_first_token_of_every_turn() -> None:
+    group = Group(TASK, [trajectory([(2, 2), (1, 3)]), trajectory([(1, 1)])])
+    targets = np.array([[0.5, np.nan], [0.7, np.nan]])
+    batch = make_batch([group], credit(np.ones((2, 2)), [True, True], targets))
+    assert batch.is_first.tolist() == [True, False, True, False, False, True]
+    assert batch.turn_id.tolist() == [0, 0, 1, 1, 1, 2]
+    assert np.nan_to_num(batch.value_target, nan=-1).tolist() == pytest.approx(
+        [0.5, -1, -1, -1, -1, 0.7]
+    )
+
+
+def test_sequences_with_numbers_that_are_none_are_named_and_can_be_left_out() -> None:
+    batch = batch_of([[(1, 2)], [(1, 2)], [(1, 2)]])
+    assert batch.unusable() == []
+    batch.old_logprob[3] = np.nan
+    assert batch.unusable() == [1]
+    assert batch.without([1]).episode.tolist() == [0, 2]

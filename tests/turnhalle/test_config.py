@@ -54,8 +54,8 @@ def test_values_are_toml_and_bare_words_are_text() -> None:
         ("stepps=3", "unknown key 'stepps'; did you mean 'steps'"),
         ("learn.learning_rat=3", "unknown key in 'learn' 'learning_rat'; did you mean"),
         (
-            "rollout.group_size=1",
-            "rollout.group_size = 1: Input should be greater than or equal to 2",
+            "rollout.group_size=0",
+            "rollout.group_size = 0: Input should be greater than or equal to 1",
         ),
         ("rollout.temperature=0", "rollout.temperature = 0: Input should be greater than 0"),
         ("model.precision=int3", "Input should be 'nf4', 'fp32', 'bf16' or 'fp16'"),

@@ -1,0 +1,81 @@
+"""Weights for tokens that were sampled by another policy than the one that is trained.
+
+The engine may compute other log-probs than the trainer (16 bits, other kernels), or run on older
+weights. w = pi_old / pi_sampler makes up for it; it is a constant of the update.
+
+    token        w of the token                      biased a little, low variance
+    turn         product over the turn's tokens
+    geometric    geometric mean over the episode     comparable across lengths; for masking
+    sequence     product over the episode            unbiased, its variance grows with length
+
+Both log-probs are of the distribution that was sampled, temperature included. Truncated importance
+weights: Ionides 2008; masking: IcePop (Ring-1T, arXiv 2510.18855).
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from .rows import clamp_log, mean_by, sum_by
+
+Level = Literal["token", "turn", "geometric", "sequence"]
+
+
+class CorrectionOptions(BaseModel):
+    """How tokens of another policy are weighed."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    level: Level | None = None
+    """None takes the engine's log-probs for those before the update, and weighs nothing."""
+    mode: Literal["truncate", "mask"] = "truncate"
+    """Bring weights outside of the bounds to the bound, or leave such tokens out."""
+    low: float = Field(0.0, ge=0)
+    high: float = Field(2.0, gt=0)
+
+    @model_validator(mode="after")
+    def _check(self) -> CorrectionOptions:
+        if not self.low <= 1 <= self.high:
+            raise ValueError(
+                f"low ({self.low}) must be at most 1 and high ({self.high}) at least 1: "
+                "tokens of the policy itself have weight 1"
+            )
+        return self
+
+
+def correction_weights(
+    log_ratio: torch.Tensor,
+    trajectory: torch.Tensor,
+    turn: torch.Tensor,
+    options: CorrectionOptions,
+) -> torch.Tensor:
+    """Weights `[M]` of rows whose log pi_old / pi_sampler is `log_ratio` `[M]`."""
+    if options.level == "turn":
+        log_ratio = sum_by(log_ratio, turn)
+    elif options.level == "sequence":
+        log_ratio = sum_by(log_ratio, trajectory)
+    elif options.level == "geometric":
+        log_ratio = mean_by(log_ratio, trajectory)
+    ratio = clamp_log(log_ratio).exp()
+    if options.mode == "truncate":
+        return ratio.clamp(options.low, options.high)
+    return ratio.masked_fill((ratio < options.low) | (ratio > options.high), 0.0)
+
+
+def correction_metrics(log_ratio: torch.Tensor, weights: torch.Tensor) -> dict[str, float]:
+    """How far sampler and trainer are apart.
+
+    `sampler/kl` is the k3 estimate of KL(sampler || trainer) in nats a token; `sampler/ess` the
+    effective sample size as a share of the tokens, (sum w)^2 / (M sum w^2); `sampler/masked` the
+    share of tokens without weight.
+    """
+    clamped = clamp_log(log_ratio)
+    squares = float(weights.square().sum())
+    return {
+        "sampler/kl": float((clamped.exp() - 1.0 - clamped).mean()),
+        "sampler/ess": float(weights.sum()) ** 2 / (len(weights) * squares) if squares else 0.0,
+        "sampler/masked": float((weights == 0.0).float().mean()),
+    }

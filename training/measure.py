@@ -1,0 +1,46 @@
+"""Measuring the policy on held-out tasks: the same ones, with the same seeds, every time."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from turnhalle.agents.core import Trajectory
+from turnhalle.agents.evaluate import Evaluation, evaluate, recall
+from turnhalle.agents.policy import Policy
+from turnhalle.agents.rollout import Watch
+from turnhalle.agents.store import RunStore
+from turnhalle.envs.registry import EnvFactory
+
+from .options import TrainOptions
+from .progress import Listener
+
+
+@dataclass(frozen=True, slots=True)
+class Examiner:
+    """Evaluates a run's policy in all of its environments."""
+
+    factories: Sequence[EnvFactory]
+    policy: Policy
+    options: TrainOptions
+    store: RunStore
+    listener: Listener
+
+    def measure(self, step: int, watch: Watch) -> Evaluation:
+        """Measure the policy as it is, or recall the measurement where the step has one."""
+        if step in self.store.evaluated_steps():
+            return recall(self.store, step)
+        tasks, seed = self.options.evaluate.tasks, self.options.seed
+        metrics: dict[str, float] = {}
+        played: list[Trajectory] = []
+        for factory in self.factories:
+            limits = self.options.rollout.limits
+            done = evaluate(factory, self.policy, tasks, seed=seed, watch=watch, limits=limits)
+            played += done.trajectories
+            if len(self.factories) > 1:
+                metrics[f"eval/success/{factory.id}"] = done.success.value
+        result = Evaluation(self.policy.name, played)
+        metrics |= {"eval/success": result.success.value, "eval/return": result.mean_return}
+        self.store.write_step(step, metrics, [("eval", t, None) for t in played])
+        self.listener.evaluation(step, result)
+        return result
