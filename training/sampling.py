@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from turnhalle.agents.core import Group
-from turnhalle.agents.llm import LLMPolicy
+from turnhalle.agents.policy import Policy
 from turnhalle.agents.rollout import Job, Watch, rollout_groups
 from turnhalle.envs.registry import EnvFactory
 from turnhalle.envs.seeding import derive_rng, derive_seed
@@ -24,7 +24,7 @@ class Sampler:
     options: TrainOptions
     factories: Sequence[EnvFactory]
     """Of `env`, then of each one of `mix`."""
-    policy: LLMPolicy
+    policy: Policy
 
     def play(
         self, step: int, curriculum: Curriculum | None, watch: Watch
@@ -37,7 +37,6 @@ class Sampler:
         returned too: they were played, and count in the step's success.
         """
         wanted, budget = self.options.rollout.tasks, self.options.rollout.max_refills
-        self.policy.drift.clear()
         groups = self._round(step, range(wanted), curriculum, watch)
         refills = 0
         while refills < budget and (missing := wanted - self._num_teaching(groups)):
@@ -45,8 +44,7 @@ class Sampler:
             first = wanted + refills
             groups += self._round(step, range(first, first + count), curriculum, watch)
             refills += count
-        metrics = {f"drift/{name}": float(n) for name, n in self.policy.drift.items() if n}
-        return groups, metrics | ({"refilled_groups": float(refills)} if budget else {})
+        return groups, {"refilled_groups": float(refills)} if budget else {}
 
     def _round(
         self, step: int, numbers: Sequence[int], curriculum: Curriculum | None, watch: Watch

@@ -99,7 +99,7 @@ class Trainer:
         require_adapter_in_force(self._lm, self._engine)
         self._engine.load_adapter(self._step, self._lm.trainable())
         rollout = options.rollout
-        policy = LLMPolicy(
+        self._policy = LLMPolicy(
             "policy",
             self._engine,
             chat,
@@ -107,7 +107,7 @@ class Trainer:
             rollout.max_concurrent,
             rollout.overlong,
         )
-        self._sampler = Sampler(options, factories, policy)
+        self._sampler = Sampler(options, factories, self._policy)
         self._store = RunStore(folder, create=not resume)
         kept = self._home.keep_start(start)
         self._reference = Reference(self._lm, kept) if options.kl.weight else None
@@ -124,7 +124,7 @@ class Trainer:
                 self._curriculum = Curriculum.from_json(options.curriculum, state["curriculum"])
         self._store.forget_after(self._step)
         self._store.put("options", options.model_dump(mode="json"))
-        self._examiner = Examiner(factories, policy, options, self._store, listener)
+        self._examiner = Examiner(factories, self._policy, options, self._store, listener)
         self._is_parity_checked = False
         self._stop = StopRequest(listener)
 
@@ -168,6 +168,7 @@ class Trainer:
         """One step: rollouts, credit, update, record."""
         options = self.options
         started = time.perf_counter()
+        self._policy.drift.clear()
         groups, metrics = self._sampler.play(step, self._curriculum, self._watch(f"step {step}"))
         sampled = time.perf_counter()
 
@@ -175,6 +176,7 @@ class Trainer:
         episodes, batch = self._shape(step, groups, batch)
         credit = assign_credit(episodes, options.credit)
         metrics = rollout_metrics(groups, credit) | metrics | prepared
+        metrics |= {f"drift/{name}": float(n) for name, n in self._policy.drift.items() if n}
         if episodes.values is not None and credit.value_targets is not None:
             metrics |= critic_metrics(episodes.values, credit.value_targets)
 

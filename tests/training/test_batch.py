@@ -67,7 +67,10 @@ def test_rows_carry_the_advantage_of_their_turn() -> None:
 def test_a_rewritten_history_makes_sequences_with_their_own_samples_only() -> None:
     played = trajectory([(2, 3), (1, 1)])
     played.turns[1].segments[0].parent = 1
-    batch = make_batch([Group(TASK, [played, trajectory([(1, 1)])])], [[np.arange(2.0) + 1] * 2])
+    worth = np.array([[1.0, 2.0], [1.0, 0.0]])
+    credit = Credit(worth, np.array([True, True]), num_groups=1, num_teaching=1)
+    batch = make_batch([Group(TASK, [played, trajectory([(1, 1)])])], credit)
+    assert batch.episode.tolist() == [0, 0, 1]
     assert [s.tolist() for s in batch.sequences] == [[0, 1, 2, 3, 4], [0, 1, 5, 6], [0, 1]]
     assert batch.sequence.tolist() == [0, 0, 0, 1, 2]
     assert batch.position.tolist() == [2, 3, 4, 3, 1]

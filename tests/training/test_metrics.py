@@ -5,6 +5,9 @@ from __future__ import annotations
 from turnhalle.agents.core import Group, Trajectory, Turn
 from turnhalle.envs.core import StopReason
 from turnhalle.envs.tasks import Task
+from turnhalle.training.credit.assign import assign_credit
+from turnhalle.training.credit.episodes import read_episodes
+from turnhalle.training.credit.options import CreditOptions
 from turnhalle.training.metrics import rollout_metrics
 
 TASK = Task("x/Y-v0", "train", 0, 1, {"n": 1})
@@ -19,7 +22,9 @@ def test_faults_are_rates_of_turns_and_masked_episodes_have_no_say() -> None:
     ]
     played = Trajectory(TASK, 0, turns, success=True, stop=StopReason.FINISHED)
     masked = Trajectory(TASK, 1, turns, stop=StopReason.OUTSIDE_ERROR)
-    metrics = rollout_metrics([Group(TASK, [played, masked])], [None])
+    groups = [Group(TASK, [played, masked])]
+    credit = assign_credit(read_episodes(groups), CreditOptions())
+    metrics = rollout_metrics(groups, credit)
     assert metrics["faults/bad_json"] == 0.75
     assert metrics["faults/no_call"] == 0.25
     assert metrics["reward/exact"] == metrics["success"] == metrics["masked_episodes"] == 1.0

@@ -383,7 +383,9 @@ def test_a_process_that_is_killed_is_started_again_and_its_turns_go_on(
     from turnhalle.agents.engines.vllm import VllmEngine
 
     # Long enough to be killed in the middle.
-    asked = [Request(i, prompt(i, 40), i, Sampling(max_new_tokens=400), frozenset()) for i in (1, 2)]
+    asked = [
+        Request(i, prompt(i, 40), i, Sampling(max_new_tokens=400), frozenset()) for i in (1, 2)
+    ]
     whole = run(engine, asked)
     apart = VllmEngine(lm, VllmOptions(own_process=True), max_context=512)
     try:
