@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from turnhalle.envs.errors import ModelError
+from turnhalle.kernels.head import LinearHead
 
 if TYPE_CHECKING:
     from peft import PeftModel
@@ -26,8 +27,10 @@ class LanguageModel:
         self.peft = peft
         self.config: Any = model.config.get_text_config()
         self._decoder: Any = model.get_decoder()
-        self._output: Any = model.get_output_embeddings()
-        self._softcap: float | None = getattr(self.config, "final_logit_softcapping", None)
+        self.head = LinearHead(
+            model.get_output_embeddings(), getattr(self.config, "final_logit_softcapping", None)
+        )
+        """Logits `[..., V]` of hidden states `[..., H]`."""
         self._checkpointing: list[Any] = [
             module for module in model.modules() if hasattr(module, "gradient_checkpointing")
         ]
@@ -56,13 +59,6 @@ class LanguageModel:
     def trainable(self) -> dict[str, torch.nn.Parameter]:
         """The parameters that training changes, by name, in a fixed order."""
         return {name: p for name, p in self.model.named_parameters() if p.requires_grad}
-
-    def head(self, hidden: torch.Tensor) -> torch.Tensor:
-        """Logits `[..., V]` of hidden states `[..., H]`."""
-        logits: torch.Tensor = self._output(hidden)
-        if self._softcap:
-            logits = torch.tanh(logits / self._softcap) * self._softcap
-        return logits
 
     def hidden(
         self, token_ids: torch.Tensor, positions: torch.Tensor, cache: SlotCache, span: int
