@@ -7,6 +7,8 @@ from collections.abc import Callable
 import torch
 from torch.utils.checkpoint import checkpoint
 
+from .accumulate import accumulator
+
 Head = Callable[[torch.Tensor], torch.Tensor]
 """Maps hidden states `[..., H]` to logits `[..., V]`."""
 
@@ -84,8 +86,3 @@ def _chunk(
     with torch.no_grad():
         entropy = total - (torch.softmax(logits, dim=-1) * logits).sum(dim=-1)
     return logits.gather(1, targets[:, None])[:, 0] - total, entropy
-
-
-def accumulator(tensor: torch.Tensor) -> torch.dtype:
-    """What sums of the tensor's elements are kept in: float32, for float64 float64."""
-    return torch.float64 if tensor.dtype == torch.float64 else torch.float32

@@ -19,10 +19,11 @@ from typing import Any, NamedTuple
 
 import torch
 
-from .head import Head, LinearHead, accumulator, checkpointed
+from .accumulate import accumulator, matmul
+from .head import Head, LinearHead, checkpointed
 from .jit import accelerated
 from .logprob_triton import score_triton
-from .scores import FrozenHead, Scores, finish, matmul, offset
+from .scores import FrozenHead, Scores, finish, offset
 
 MAX_AUTOGRAD_LOGITS = 2**24
 """Up to so many logits (64 MiB of float32) autograd on the CPU is left alone: nothing to save."""

@@ -14,8 +14,9 @@ from typing import Any, NamedTuple
 
 import torch
 
+from .accumulate import matmul
 from .jit import capability, cdiv, is_interpreted, jit, tl
-from .scores import FrozenHead, Scores, finish, matmul, offset
+from .scores import FrozenHead, Scores, finish, offset
 
 CHUNK_BYTES = 288 * 2**20
 """Most bytes of exp(d) the kernel path holds: 896 rows of a 151,936-word vocabulary in bf16."""

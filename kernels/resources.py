@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from . import logprob_triton
+from . import logprob_triton, nf4
 from .jit import triton
 
 CAPABILITIES = (75, 80, 90)
@@ -37,6 +37,7 @@ class Variant(NamedTuple):
     constants: dict[str, Any]
     num_warps: int = 4
     num_stages: int = 3
+    fuses_multiply_add: bool = True
 
 
 class Resources(NamedTuple):
@@ -54,6 +55,7 @@ def variants(capability: int) -> Iterator[Variant]:
     """Every kernel as it is launched on a device of that capability, in 16 bits."""
     half = "fp16" if capability < 80 else "bf16"
     yield from _logprob(capability, half)
+    yield _nf4(half)
 
 
 def measure(variant: Variant, capability: int) -> Resources:
@@ -77,7 +79,11 @@ def measure(variant: Variant, capability: int) -> Resources:
     compiled = triton.compile(
         source,
         target=triton.backends.compiler.GPUTarget("cuda", capability, 32),
-        options={"num_warps": variant.num_warps, "num_stages": variant.num_stages},
+        options={
+            "num_warps": variant.num_warps,
+            "num_stages": variant.num_stages,
+            "enable_fp_fusion": variant.fuses_multiply_add,
+        },
     )
     code = _disassemble(compiled.asm["cubin"])
     registers, spills = _assemble(compiled.asm["ptx"], capability)
@@ -197,6 +203,19 @@ def _logits(
         | {"ROWS": tile.rows, "WORDS": tile.words, "DEPTH": tile.depth},
         tile.num_warps,
         tile.num_stages,
+    )
+
+
+def _nf4(half: str) -> Variant:
+    return Variant(
+        "dequantize_kernel",
+        nf4.dequantize_kernel,
+        {"values_ptr": "*u8", "absmax_ptr": "*u8", "pairs_ptr": "*i64", "absmax2_ptr": "*fp32"}
+        | {"code2_ptr": "*fp32", "offset_ptr": "*fp32", "out_ptr": f"*{half}"}
+        | {"num_values": "i32", "row_stride": "i32"},
+        {"NESTED": True, "COLUMNS": 4096, "DENSE": True, "BLOCK_SIZE": 64, "SCALE_BLOCK": 256}
+        | {"BLOCKS": nf4.BLOCKS},
+        fuses_multiply_add=False,
     )
 
 

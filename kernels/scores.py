@@ -6,8 +6,6 @@ from typing import NamedTuple
 
 import torch
 
-from .head import accumulator
-
 MAX_EXPONENT = {torch.float16: 10.0}
 """Largest d kept as it is, 80 unless named: exp(80) fits bf16 and float32, float16 fits exp(11).
 A row with a larger d is done again, measured from its largest logit."""
@@ -45,11 +43,3 @@ def finish(
 def offset(largest: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
     """What to subtract from a row's d, `[n]`, so that exp(d) fits the dtype: mostly 0."""
     return torch.where(largest > MAX_EXPONENT.get(dtype, 80.0), largest, 0.0)
-
-
-def matmul(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
-    """Product, summed and returned in float32 (float64 if they are), of whatever dtype."""
-    if a.is_cuda and a.dtype in (torch.float16, torch.bfloat16):
-        return torch.mm(a, b, out_dtype=torch.float32)
-    wide = accumulator(a)
-    return a.to(wide) @ b.to(wide)
