@@ -4,11 +4,12 @@
     dx   = sum_i dy_i W_i + s_i (dy_i B_i) A_i
     dA_i = s_i (dy_i B_i)^T x,   dB_i = dy_i^T (s_i x A_i^T),   no dW
 
-The weights are dequantised into the left of a matrix `[N, K + r]` whose last columns hold B, so that
-one product [x | s x A^T] [W | B]^T gives base and adapter, summed in float32 without a merge, and
-dy [W | B] gives dy W and dy B. Apart, the adapter would read x once more and read and write y: 125 us
-beside a product of 1,218 us for 4,096 -> 14,336 and 8,192 tokens on an H200, together 36 (arithmetic).
-Fusing the dequantisation into the product would win at most 2.8 % there, and cuBLAS is lost by it.
+The weights are dequantised into the left of a matrix `[N, K + r]` whose last columns hold B: one
+product [x | s x A^T] [W | B]^T gives base and adapter, summed in float32 without a merge, and
+dy [W | B] gives dy W and dy B. Apart, the adapter would read x once more and read and write y.
+For 4,096 -> 14,336 and 8,192 tokens on an H200 that is 125 us beside a product of 1,218 us, and
+together 36 (arithmetic). Dequantising inside of the product would win at most 2.8 % there, and lose
+cuBLAS.
 
 Layers with the same input (q, k, v; gate, up) are stacked: one product, x read once.
 Hu et al. 2021, arXiv 2106.09685; Dettmers et al. 2023, arXiv 2305.14314.

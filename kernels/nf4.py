@@ -1,7 +1,7 @@
 """4-bit weights with doubly quantised scales to 16 or 32 bits, bit for bit as bitsandbytes does it.
 
     scale[b] = code2[q2[b]] * absmax2[b // 256] + offset      (each step rounded to float32)
-    w[i]     = code[q[i]] * scale[i // 64]                    (rounded to float32, then to the dtype)
+    w[i]     = code[q[i]] * scale[i // 64]                    (float32, then the dtype)
 
 One kernel instead of three launches, and no float32 scales in memory: N K (1/2 + 1/64) bytes in and
 2 N K out. It writes into a matrix with longer rows where asked to, so that an adapter's columns can
@@ -11,7 +11,7 @@ instructions (27 a value, 47 us at 4096 x 14336 on an H200; a table 19 us, the m
 Dettmers et al. 2023, arXiv 2305.14314. Any code of 16 levels works, so FP4 does too.
 """
 # mypy: allow-untyped-defs, allow-incomplete-defs
-# ruff: noqa: N803
+# ruff: noqa: N803, N806
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from . import logprob_triton, nf4
+from . import logprob_triton, nf4, rms_norm, rope, swiglu
 from .jit import triton
 
 CAPABILITIES = (75, 80, 90)
@@ -56,6 +56,7 @@ def variants(capability: int) -> Iterator[Variant]:
     half = "fp16" if capability < 80 else "bf16"
     yield from _logprob(capability, half)
     yield _nf4(half)
+    yield from _elementwise(half)
 
 
 def measure(variant: Variant, capability: int) -> Resources:
@@ -217,6 +218,45 @@ def _nf4(half: str) -> Variant:
         | {"BLOCKS": nf4.BLOCKS},
         fuses_multiply_add=False,
     )
+
+
+def _elementwise(half: str) -> Iterator[Variant]:
+    """At Llama 8B's sizes: 4,096 hidden, 14,336 in the MLP, 32 heads of 128."""
+    like = f"*{half}"
+    row = {"HAS_RESIDUAL": True, "HIDDEN": 4096, "BLOCK": 4096}
+    yield Variant(
+        "rms_norm.forward_kernel",
+        rms_norm.forward_kernel,
+        dict.fromkeys(["x_ptr", "residual_ptr", "w_ptr", "total_ptr", "y_ptr"], like)
+        | {"rstd_ptr": "*fp32", "eps": "fp32", "offset": "fp32"},
+        row,
+        num_warps=8,
+    )
+    yield Variant(
+        "rms_norm.backward_kernel",
+        rms_norm.backward_kernel,
+        dict.fromkeys(["total_ptr", "w_ptr", "dy_ptr", "dtotal_ptr", "dx_ptr"], like)
+        | {"rstd_ptr": "*fp32", "offset": "fp32"},
+        row,
+        num_warps=8,
+    )
+    strides = {"gate_stride": "i32", "up_stride": "i32"}
+    gate = {"WIDTH": 14336, "IS_GELU": False, "BLOCK": swiglu.BLOCK}
+    for kernel, last in ((swiglu.forward_kernel, "out_ptr"), (swiglu.backward_kernel, "dout_ptr")):
+        pointers = dict.fromkeys(["gate_ptr", "up_ptr", last], like)
+        yield Variant(f"swiglu.{kernel.__name__}", kernel, pointers | strides, gate)
+    for backward in (False, True):
+        pointers = dict.fromkeys(["x_ptr", "cos_ptr", "sin_ptr", "w_ptr", "out_ptr"], like)
+        yield Variant(
+            f"rope_kernel {'backward' if backward else 'forward'}",
+            rope.rope_kernel,
+            pointers
+            | ({"dy_ptr": like} if backward else {})
+            | {"token_stride": "i32", "angle_rows": "i32", "eps": "fp32", "offset": "fp32"},
+            {"HEADS": 32, "HALF": 64, "HAS_NORM": True, "BACKWARD": backward, "HEAD_BLOCK": 32}
+            | {"BLOCK": 64}
+            | ({} if backward else {"dy_ptr": None}),
+        )
 
 
 if __name__ == "__main__":
