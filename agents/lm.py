@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import torch
 
 from turnhalle.envs.errors import ModelError
+from turnhalle.kernels.head import LinearHead
+from turnhalle.kernels.tree_attention import Tree, block_mask, dense_mask
 
 if TYPE_CHECKING:
     from peft import PeftModel
@@ -26,8 +29,10 @@ class LanguageModel:
         self.peft = peft
         self.config: Any = model.config.get_text_config()
         self._decoder: Any = model.get_decoder()
-        self._output: Any = model.get_output_embeddings()
-        self._softcap: float | None = getattr(self.config, "final_logit_softcapping", None)
+        self.head = LinearHead(
+            model.get_output_embeddings(), getattr(self.config, "final_logit_softcapping", None)
+        )
+        """Logits `[..., V]` of hidden states `[..., H]`."""
         self._checkpointing: list[Any] = [
             module for module in model.modules() if hasattr(module, "gradient_checkpointing")
         ]
@@ -64,13 +69,6 @@ class LanguageModel:
     def trainable(self) -> dict[str, torch.nn.Parameter]:
         """The parameters that training changes, by name, in a fixed order."""
         return {name: p for name, p in self.model.named_parameters() if p.requires_grad}
-
-    def head(self, hidden: torch.Tensor) -> torch.Tensor:
-        """Logits `[..., V]` of hidden states `[..., H]`."""
-        logits: torch.Tensor = self._output(hidden)
-        if self._softcap:
-            logits = torch.tanh(logits / self._softcap) * self._softcap
-        return logits
 
     def hidden(
         self, token_ids: torch.Tensor, positions: torch.Tensor, cache: SlotCache, span: int
@@ -109,6 +107,20 @@ class LanguageModel:
         hidden: torch.Tensor = self._decoder(input_ids=token_ids, use_cache=False).last_hidden_state
         return hidden
 
+    def tree_states(self, token_ids: torch.Tensor, tree: Tree) -> torch.Tensor:
+        """Hidden states `[N, H]` of a tree of tokens `[N]`: every branch's, each node once."""
+        if self.device.type == "cuda" and self.config._attn_implementation == "flex_attention":
+            mask = block_mask
+        else:
+            mask = self._dense_mask
+        hidden: torch.Tensor = self._decoder(
+            input_ids=token_ids[None],
+            position_ids=tree.depth[None],
+            attention_mask=self._by_layer(lambda window: mask(tree, window)),
+            use_cache=False,
+        ).last_hidden_state
+        return hidden[0]
+
     @torch.no_grad()
     def check_head(self) -> None:
         """Make sure that `head` is what the model itself does to its hidden states.
@@ -126,17 +138,29 @@ class LanguageModel:
             )
 
     def _mask(self, positions: torch.Tensor, span: int) -> Any:
-        """What each new token attends to, in the shape that the architecture takes."""
+        """What each new token attends to."""
         keys = torch.arange(span, device=positions.device)
         full = keys[None, None, :] <= positions[:, :, None]
+
+        def within(window: int | None) -> torch.Tensor:
+            if window is None:
+                return self._as_mask(full)
+            return self._as_mask(full & (keys[None, None, :] > positions[:, :, None] - window))
+
+        return self._by_layer(within)
+
+    def _dense_mask(self, tree: Tree, window: int | None) -> torch.Tensor:
+        return self._as_mask(dense_mask(tree, window)[:, 0])
+
+    def _by_layer(self, mask: Callable[[int | None], Any]) -> Any:
+        """Masks for windows, in the shape that the architecture takes."""
         if not self._windowed:
-            return self._as_mask(full)
-        window = full & (keys[None, None, :] > positions[:, :, None] - self.config.sliding_window)
+            return mask(None)
         if self._windowed == "all":
-            return self._as_mask(window)
+            return mask(self.config.sliding_window)
         return {
-            "full_attention": self._as_mask(full),
-            "sliding_attention": self._as_mask(window),
+            "full_attention": mask(None),
+            "sliding_attention": mask(self.config.sliding_window),
         }
 
     def _as_mask(self, allowed: torch.Tensor) -> torch.Tensor:

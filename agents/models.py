@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import logging
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 SETTINGS_FILE = "turnhalle.json"
 """In a model's folder: how the model is used to be spoken to (`ChatOptions`)."""
 
+
+_log = logging.getLogger("turnhalle")
 
 _TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "spiece.model")
 
@@ -44,6 +47,8 @@ class ModelOptions(BaseModel):
     """The adapter's update is scaled by lora_alpha / lora_rank."""
     gradient_checkpointing: bool = False
     """Trade time for memory in the backward pass."""
+    kernels: Literal["auto", "on", "off"] = "auto"
+    """Replace layers by the ops of `turnhalle.kernels`; auto does on CUDA, where they are known."""
 
 
 def load_model(
@@ -87,6 +92,7 @@ def load_model(
     model.eval()
     if options.gradient_checkpointing:
         _checkpoint_gradients(model)
+    _patch(model, options.kernels, device)
     lm = LanguageModel(model, peft)
     lm.check_head()
     return lm
@@ -230,6 +236,22 @@ def _require_tokenizer(folder: str, name: str) -> None:
             f"cannot read the tokenizer of {name}: the folder has none of "
             f"{', '.join(_TOKENIZER_FILES)}"
         )
+
+
+def _patch(model: Any, choice: str, device: torch.device) -> None:
+    """Put the kernels in, where asked for."""
+    from turnhalle.kernels.patch import ARCHITECTURES, apply
+
+    kind = model.config.get_text_config().model_type
+    if choice == "auto":
+        choice = "on" if device.type == "cuda" and kind in ARCHITECTURES else "off"
+    if choice == "off":
+        return
+    try:
+        patched = apply(model)
+    except (ValueError, RuntimeError) as error:
+        raise ModelError(f'{error}. Go on without: --set model.kernels="off"') from error
+    _log.info("kernels: %s", patched)
 
 
 def _checkpoint_gradients(model: Any) -> None:

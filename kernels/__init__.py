@@ -1,1 +1,5 @@
-"""Arithmetic: one op a file."""
+"""Arithmetic: one op a file; `apply` puts them into a transformers model."""
+
+from .patch import Patched, apply
+
+__all__ = ["Patched", "apply"]

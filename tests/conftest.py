@@ -23,6 +23,12 @@ _CHATML = (
 GSM8K = Path("/work/shared/data/gsm8k/test.jsonl")
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Kernels run in Triton's interpreter, on the CPU, wherever no GPU was asked for."""
+    if config.option.markexpr != "gpu":
+        os.environ["TRITON_INTERPRET"] = "1"
+
+
 @pytest.fixture(scope="session", autouse=True)
 def gsm8k_rows(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The rows that `Gsm8k-v0` reads in tests: GSM8K's where it is here, else some of our own."""

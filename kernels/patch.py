@@ -1,0 +1,281 @@
+"""Put the kernels into a transformers model, see what was replaced, and take them out again.
+
+Only instances are changed, never a class: other models are untouched. A module is recognised by
+what it computes, not by its name alone, and the patched model is compared with itself unpatched,
+outputs and gradients, before it is handed back.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from types import MethodType
+from typing import Any, NamedTuple
+
+import torch
+
+from .lora_linear import Layer, lora_linear
+from .nf4 import Packed, packed
+from .rms_norm import add_rms_norm, rms_norm
+from .rope import HeadNorm, rope
+from .swiglu import Activation, swiglu, swiglu_reference
+
+ARCHITECTURES = ("gemma", "gemma3_text", "llama", "mistral", "qwen3")
+"""Values of `config.model_type` whose attention is known here."""
+
+HEAD_NORMS = ("q_norm", "k_norm")
+"""What Qwen3 and Gemma 3 call the norms of their heads."""
+
+TOLERANCE = {torch.float32: 1e-4, torch.bfloat16: 0.1, torch.float16: 0.02}
+"""Most that the check lets outputs and gradients differ, relative to their norm, by dtype. What is
+rounded once instead of twice differs by about 2^-8 a layer in bfloat16."""
+
+
+class Patched:
+    """What was replaced in a model, and the way back."""
+
+    def __init__(self, model: torch.nn.Module) -> None:
+        self.model = model
+        self.replaced: dict[str, int] = {}
+        """Number of modules by what they became."""
+        self.left: dict[str, str] = {}
+        """Modules that were recognised and left alone, with the reason."""
+        self._modules: list[torch.nn.Module] = []
+
+    def replace(self, module: torch.nn.Module, kind: str, forward: Callable[..., Any]) -> None:
+        """Give one module another forward pass."""
+        module.forward = MethodType(forward, module)
+        self._modules.append(module)
+        self.replaced[kind] = self.replaced.get(kind, 0) + 1
+
+    def undo(self) -> None:
+        """Take everything out again."""
+        for module in self._modules:
+            del module.forward
+        self._modules.clear()
+        self.replaced.clear()
+
+    def __str__(self) -> str:
+        parts = [f"{count} x {kind}" for kind, count in sorted(self.replaced.items())]
+        parts += [f"left {name}: {why}" for name, why in self.left.items()]
+        return ", ".join(parts) or "nothing replaced"
+
+
+def apply(model: Any, *, check: bool = True) -> Patched:
+    """Replace norms, attention, MLPs and 4-bit layers with adapters by the ops of this package.
+
+    Args:
+        model: A causal transformers model, adapters already on it, its norms frozen.
+        check: Compare outputs and gradients with the unpatched model, on 16 tokens.
+
+    Raises:
+        ValueError: The architecture is not known here, or the model is patched already.
+        RuntimeError: The check failed; the model is as it was.
+    """
+    kind = model.config.get_text_config().model_type
+    if kind not in ARCHITECTURES:
+        raise ValueError(f"no kernels for {kind!r}; known are {', '.join(ARCHITECTURES)}")
+    if any("forward" in vars(module) for module in model.modules()):
+        raise ValueError("a module's forward is replaced already: patched before, or by hooks")
+    before = _probe(model) if check else None
+    patched = Patched(model)
+    for name, module in model.named_modules():
+        _patch(patched, name, module, lambda: bool(model.is_gradient_checkpointing))
+    if before is not None:
+        _compare(patched, before)
+    return patched
+
+
+def _patch(
+    patched: Patched, name: str, module: torch.nn.Module, keep_weights: Callable[[], bool]
+) -> None:
+    if all(hasattr(module, part) for part in ("q_proj", "k_proj", "v_proj", "o_proj")):
+        norms = [_norm_of(getattr(module, part, None)) for part in HEAD_NORMS]
+        for part, norm in zip(HEAD_NORMS, norms, strict=True):
+            if hasattr(module, part) and (norm is None or norm.weight.requires_grad):
+                patched.left[name] = f"its {part} learns, or is no root-mean-square norm"
+                return
+        inputs = Stack([module.q_proj, module.k_proj, module.v_proj], keep_weights)
+        outputs = Stack([module.o_proj], keep_weights)
+        patched.replace(module, "attention", _attention(inputs, outputs, norms))
+    elif all(hasattr(module, part) for part in ("gate_proj", "up_proj", "down_proj")):
+        activation = _activation_of(module.act_fn)
+        if activation is None:
+            patched.left[name] = "its activation is neither silu nor gelu_tanh"
+            return
+        inputs = Stack([module.gate_proj, module.up_proj], keep_weights)
+        outputs = Stack([module.down_proj], keep_weights)
+        patched.replace(module, "MLP", _mlp(inputs, outputs, activation))
+    elif (norm := _norm_of(module)) is not None and not name.endswith(HEAD_NORMS):
+        if norm.weight.requires_grad:
+            patched.left[name] = "its weight learns"
+            return
+        patched.replace(module, "norm", lambda self, x: rms_norm(x, *_current(self, norm)))
+    elif _has_two_norms(module):
+        patched.replace(module, "residual sum", _decoder_layer)
+
+
+def _current(module: Any, norm: HeadNorm) -> HeadNorm:
+    """The norm with the module's weight as it is now, which may have moved to a device."""
+    return norm._replace(weight=module.weight)
+
+
+class Stack:
+    """Linear layers with the same input; one product where all hold 4 bits and an adapter."""
+
+    def __init__(self, modules: list[Any], keep_weights: Callable[[], bool]) -> None:
+        self.modules = modules
+        self.keep_weights = keep_weights
+        self._bases: dict[int, Packed] = {}
+
+    def __call__(self, x: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        """Outputs of all layers. Without gradients bitsandbytes and peft know best."""
+        layers = [self._layer(m) for m in self.modules] if torch.is_grad_enabled() else [None]
+        known = [layer for layer in layers if layer is not None]
+        if len(known) < len(layers):
+            return tuple(module(x) for module in self.modules)
+        return lora_linear(x, known, keep_weights=self.keep_weights())
+
+    def _layer(self, module: Any) -> Layer | None:
+        """What a peft layer on a 4-bit base computes; None if it computes anything else."""
+        adapters = getattr(module, "active_adapters", [])
+        base = getattr(module, "base_layer", None)
+        if type(base).__name__ != "Linear4bit" or len(adapters) != 1:
+            return None
+        name = adapters[0]
+        is_plain = (
+            name in module.lora_A
+            and not module.disable_adapters
+            and not module.merged
+            and name not in module.lora_variant
+            and getattr(module.lora_dropout[name], "p", 0.0) == 0.0
+            and module.lora_B[name].bias is None
+            and base.compute_dtype in (None, base.weight.quant_state.dtype)
+        )
+        if not is_plain:
+            return None
+        where = base.weight.data_ptr()
+        if where not in self._bases:
+            self._bases[where] = packed(base.weight)
+        a, b = module.lora_A[name].weight, module.lora_B[name].weight
+        return Layer(self._bases[where], a, b, module.scaling[name], base.bias)
+
+
+def _attention(inputs: Stack, outputs: Stack, norms: list[HeadNorm | None]) -> Callable[..., Any]:
+    from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
+
+    def forward(
+        self: Any,
+        hidden_states: torch.Tensor,
+        position_embeddings: tuple[torch.Tensor, torch.Tensor],
+        attention_mask: Any = None,
+        past_key_values: Any = None,
+        **kwargs: Any,
+    ) -> tuple[torch.Tensor, Any]:
+        """As transformers, with heads turned before they are transposed."""
+        shape = hidden_states.shape[:-1]
+        heads = [t.view(*shape, -1, self.head_dim) for t in inputs(hidden_states)]
+        for i, (part, norm) in enumerate(zip(HEAD_NORMS, norms, strict=True)):
+            current = _current(getattr(self, part), norm) if norm is not None else None
+            heads[i] = rope(heads[i], *position_embeddings, current)
+        query, key, value = (t.transpose(1, 2) for t in heads)
+        if past_key_values is not None:
+            key, value = past_key_values.update(key, value, self.layer_idx)
+        eager = sys.modules[type(self).__module__].eager_attention_forward  # type: ignore[attr-defined]
+        attend = ALL_ATTENTION_FUNCTIONS.get_interface(self.config._attn_implementation, eager)
+        window = getattr(self, "sliding_window", getattr(self.config, "sliding_window", None))
+        out, weights = attend(
+            self, query, key, value, attention_mask, dropout=0.0, scaling=self.scaling,
+            sliding_window=window, **kwargs,
+        )  # fmt: skip
+        (projected,) = outputs(out.reshape(*shape, -1))
+        return projected, weights
+
+    return forward
+
+
+def _mlp(inputs: Stack, outputs: Stack, activation: Activation) -> Callable[..., Any]:
+    def forward(self: Any, x: torch.Tensor) -> torch.Tensor:
+        return outputs(swiglu(*inputs(x), activation))[0]
+
+    return forward
+
+
+def _decoder_layer(self: Any, hidden_states: torch.Tensor, **kwargs: Any) -> torch.Tensor:
+    """Two norms; the sum before the second is taken with it."""
+    attended, _ = self.self_attn(hidden_states=self.input_layernorm(hidden_states), **kwargs)
+    norm = self.post_attention_layernorm
+    found = _norm_of(norm)
+    assert found is not None
+    normal, total = add_rms_norm(attended, hidden_states, *_current(norm, found))
+    out: torch.Tensor = total + self.mlp(normal)
+    return out
+
+
+# ------------------------------------------------------------------------------- recognising
+
+
+def _has_two_norms(module: torch.nn.Module) -> bool:
+    """Llama's decoder layer; Gemma 3's has four norms and sums elsewhere."""
+    names = {name for name, _ in module.named_children()}
+    if names != {"self_attn", "mlp", "input_layernorm", "post_attention_layernorm"}:
+        return False
+    norm = _norm_of(module.post_attention_layernorm)
+    return norm is not None and not norm.weight.requires_grad
+
+
+def _norm_of(module: Any) -> HeadNorm | None:
+    """Weight, eps and offset of a root-mean-square norm, found by trying it, or None."""
+    weight = getattr(module, "weight", None)
+    eps = getattr(module, "variance_epsilon", getattr(module, "eps", None))
+    if not isinstance(weight, torch.Tensor) or weight.ndim != 1 or eps is None:
+        return None
+    x = torch.linspace(-1.0, 2.0, len(weight), device=weight.device, dtype=weight.dtype)[None]
+    with torch.no_grad():
+        theirs = type(module).forward(module, x).float()
+        for offset in (0.0, 1.0):
+            ours = rms_norm(x, weight.detach(), eps, offset).float()
+            if (ours - theirs).norm() <= 0.01 * theirs.norm():
+                return HeadNorm(weight, eps, offset)
+    return None
+
+
+def _activation_of(function: Any) -> Activation | None:
+    x = torch.linspace(-4.0, 4.0, 33)
+    names: tuple[Activation, ...] = ("silu", "gelu_tanh")
+    for name in names:
+        if torch.allclose(function(x), swiglu_reference(x, torch.ones(33), name), atol=1e-6):
+            return name
+    return None
+
+
+# ---------------------------------------------------------------------------------- checking
+
+
+class _Probe(NamedTuple):
+    logits: torch.Tensor
+    gradient: torch.Tensor
+
+
+def _probe(model: Any) -> _Probe:
+    """Logits of 16 tokens, and a gradient that went through every layer."""
+    embed = model.get_input_embeddings()
+    ids = torch.arange(16, device=embed.weight.device)[None] % embed.num_embeddings
+    with torch.enable_grad():
+        inputs = embed(ids).detach().requires_grad_(True)
+        logits = model(inputs_embeds=inputs, use_cache=False).logits
+        (gradient,) = torch.autograd.grad(logits.float().log_softmax(-1)[..., 0].sum(), inputs)
+    return _Probe(logits.detach().float(), gradient.float())
+
+
+def _compare(patched: Patched, before: _Probe) -> None:
+    after = _probe(patched.model)
+    bound = TOLERANCE[patched.model.get_input_embeddings().weight.dtype]  # type: ignore[operator]
+    for name, one, two in zip(_Probe._fields, before, after, strict=True):
+        error = float((one - two).norm() / one.norm())
+        if not error <= bound:
+            patched.undo()
+            raise RuntimeError(
+                f"the kernels change the model's {name} by {error:.2g} of their norm (allowed "
+                f"{bound:.2g}); nothing was replaced. Please report it, with the GPU's name"
+            )

@@ -1,0 +1,61 @@
+"""What the kernels take of a GPU, compiled ahead of time in a process without the interpreter."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from turnhalle.kernels.resources import SHARED_BYTES
+
+SNAPSHOT = Path(__file__).with_name("resources.json")
+SPILLING = """
+import json
+from turnhalle.kernels import logprob_triton
+from turnhalle.kernels.resources import measure, variants
+# The whole tile's exponentials at once, stored without the tensor memory accelerator.
+logprob_triton.TILES[90] = logprob_triton.TILES[90]._replace(use_tma=False, parts=1)
+print(json.dumps(measure(next(variants(90)), 90)._asdict()))
+"""
+
+
+def python(*arguments: str) -> str:
+    environment = {**os.environ, "TRITON_INTERPRET": "0", "TRITON_DEFAULT_FP_FUSION": "1"}
+    done = subprocess.run(
+        [sys.executable, *arguments], check=True, capture_output=True, text=True, env=environment
+    )
+    return done.stdout
+
+
+def snapshot() -> dict[str, dict[str, int]]:
+    kernels: dict[str, dict[str, int]] = json.loads(SNAPSHOT.read_text())["kernels"]
+    return kernels
+
+
+def test_the_snapshot_is_what_the_compiler_says() -> None:
+    """`python -m turnhalle.kernels.resources > tests/kernels/resources.json` shows a change."""
+    measured = json.loads(python("-m", "turnhalle.kernels.resources"))
+    assert measured == json.loads(SNAPSHOT.read_text())
+
+
+def test_no_kernel_spills_and_all_fit() -> None:
+    for name, resources in snapshot().items():
+        assert resources["spill_bytes"] == 0, name
+        assert resources["registers"] <= 255, name
+        assert resources["shared_bytes"] <= SHARED_BYTES[int(name[-2:])], name
+
+
+def test_matrix_products_use_the_tensor_cores_and_on_hopper_bulk_loads() -> None:
+    products = {name: r for name, r in snapshot().items() if "logit_kernel" in name}
+    assert {name[-2:] for name in products} == {"80", "90"}
+    for name, resources in products.items():
+        assert resources["tensor_core"] > 0, name
+        assert (resources["bulk_loads"] > 0) == name.endswith("90"), name
+
+
+def test_a_planted_spill_is_seen() -> None:
+    resources = json.loads(python("-c", SPILLING))
+    assert resources["spill_bytes"] > 0
+    assert resources["tensor_core"] > 0
