@@ -137,5 +137,7 @@ def _find_bwrap() -> str:
     said = subprocess.run([path, "--version"], capture_output=True, text=True, check=False).stdout
     version = tuple(int(part) for part in said.split()[-1:] and said.split()[-1].split("."))
     if version < (0, 5):
-        raise SandboxUnavailableError(f"bwrap is {said.strip() or 'broken'}, 0.5 or newer is needed")
+        raise SandboxUnavailableError(
+            f"bwrap is {said.strip() or 'broken'}, 0.5 or newer is needed"
+        )
     return os.path.realpath(path)
