@@ -1,0 +1,3 @@
+"""The Docker tier: warm containers whose first process is the guest's zygote."""
+
+from .tier import DockerTier as DockerTier
