@@ -1,3 +1,1 @@
 """The Docker tier: warm containers whose first process is the guest's zygote."""
-
-from .tier import DockerTier as DockerTier

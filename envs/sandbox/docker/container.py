@@ -29,7 +29,7 @@ _MASKED = (
     *("/proc/sched_debug", "/proc/scsi", "/proc/timer_list", "/proc/timer_stats", "/sys"),
 )
 """Docker's own list, and all of /sys: its devices and cgroups are no candidate's business."""
-_SCRATCH = ("/tmp", "/dev/shm")
+_SCRATCH = ("/tmp", "/dev/shm", "/dev/mqueue")
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +94,7 @@ class Container:
         """Send the zygote's source, wait for its hello."""
         config = guest_config(
             uid=uid,
-            owns_pids=True,
+            is_alone=True,
             drop_capabilities=True,
             seccomp=guest.seccomp,
             wipe=list(_SCRATCH),

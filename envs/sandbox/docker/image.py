@@ -12,12 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 from ...errors import SandboxUnavailableError as Unavailable
 from .debian import MIRROR, SUITE, make_root
+from .options import IMAGE
 
 if TYPE_CHECKING:
     from docker import DockerClient
 
-IMAGE = "turnhalle/sandbox:1"
-"""The name under which the image is kept; the number is that of the recipe."""
 LABEL = "turnhalle.sandbox.image"
 """Says where an image of ours comes from."""
 PULLED = "python:3.12-slim"

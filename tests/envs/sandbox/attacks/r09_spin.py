@@ -1,0 +1,4 @@
+# R9: a loop without end
+# ends: timeout_cpu
+while True:
+    pass

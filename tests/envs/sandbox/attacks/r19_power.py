@@ -1,0 +1,3 @@
+# R19: a spin in C that heeds no signal, with a number
+# ends: timeout_cpu memory
+10**10**9
