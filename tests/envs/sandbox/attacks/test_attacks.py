@@ -133,9 +133,9 @@ def host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Host]:
     del os.environ["TURNHALLE_CANARY"]
 
 
-@pytest.fixture(scope="module", params=TIERS)
-def sandbox(request: pytest.FixtureRequest, host: Host) -> Iterator[Sandbox]:
-    with make_sandbox(request.param) as sandbox:  # after the host, whose secrets it could inherit
+@pytest.fixture(scope="module", params=["bubblewrap", "docker"])
+def sandbox(request: pytest.FixtureRequest, host: Host, open_tier: Any) -> Iterator[Sandbox]:
+    with open_tier(request.param, slots=2) as sandbox:  # after the host: it could inherit secrets
         yield sandbox
 
 
