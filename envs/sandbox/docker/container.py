@@ -130,7 +130,7 @@ def _description(api: Any, guest: Guest, shape: Shape) -> dict[str, Any]:
     from docker.types import LogConfig, Ulimit
 
     memory = shape.memory_bytes + _OWN_MEMORY_BYTES
-    inodes = shape.disk_bytes // 4096 + 16
+    scratch = f"size={shape.disk_bytes},nr_inodes={shape.disk_bytes // 4096 + 16},mode=1777"
     host = api.create_host_config(
         auto_remove=True,
         network_mode="none",
@@ -142,8 +142,7 @@ def _description(api: Any, guest: Guest, shape: Shape) -> dict[str, Any]:
         mem_limit=memory,
         memswap_limit=memory,  # memory and swap together, so no swap
         nano_cpus=int(guest.options.cpus * 1e9),
-        tmpfs={"/tmp": f"size={shape.disk_bytes},nr_inodes={inodes},mode=1777,nosuid,nodev"},
-        shm_size=shape.disk_bytes,
+        tmpfs={folder: f"{scratch},nosuid,nodev" for folder in ("/tmp", "/dev/shm")},
         ipc_mode="private",
         ulimits=[
             Ulimit(name="core", soft=0, hard=0),

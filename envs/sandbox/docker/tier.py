@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import base64
 import itertools
+import platform
 from typing import TYPE_CHECKING, Any
 
 from ...errors import SandboxUnavailableError as Unavailable
 from ..box import Box, BoxLost, Meter, Tier
 from ..core import Isolation, Limits
+from ..seccomp import program
 from .client import connect
 from .container import Container, Guest, Shape
 from .owner import remove_orphans
@@ -36,14 +39,15 @@ class DockerTier(Tier):
         remove_orphans(self._client)
         is_fresh = options.docker.fresh
         self.recycle_after = 1 if is_fresh else options.recycle_after
-        seccomp = None
+        info = self._client.info()
+        seccomp, gaps = _filter(info)
         self._guest = Guest(
             options.docker, options.python or "python3", tuple(options.preloaded()), seccomp
         )
         self._uids = itertools.count()
         self._first_uid = options.first_uid + _UID_OFFSET
         self._supply = Supply(self._make, num_spare=options.num_slots() if is_fresh else 1)
-        self.isolation = Isolation("docker", _gaps(self._client.info(), seccomp))
+        self.isolation = Isolation("docker", (*gaps, *_gaps(info)))
 
     def make_box(self, slot: int) -> Box:
         """See `Tier.make_box`."""
@@ -119,19 +123,26 @@ def _require(client: Any, options: SandboxOptions) -> None:
         raise Unavailable(f"the daemon knows no runtime {runtime!r}, only {', '.join(known)}")
 
 
-def _gaps(info: dict[str, Any], seccomp: str | None) -> tuple[str, ...]:
+def _filter(info: dict[str, Any]) -> tuple[str | None, tuple[str, ...]]:
+    """The candidate's filter of system calls in base64, and what is missing of one."""
+    if info["Architecture"] == platform.machine():
+        try:
+            return base64.b64encode(program(True)).decode(), ()
+        except Unavailable as error:
+            problem = str(error)
+    else:
+        problem = f"the daemon's machine is {info['Architecture']}, this one {platform.machine()}"
+    theirs = [text for text in info["SecurityOptions"] or [] if text.startswith("name=seccomp")]
+    which = "Docker's own profile" if theirs and "unconfined" not in theirs[0] else "nothing"
+    return None, (f"system calls are filtered by {which} only: {problem}",)
+
+
+def _gaps(info: dict[str, Any]) -> tuple[str, ...]:
     """What this daemon cannot give, from what it says of itself."""
-    gaps = []
-    filters = [text for text in info["SecurityOptions"] or [] if text.startswith("name=seccomp")]
-    if not seccomp:
-        own = "Docker's own profile" if filters and "unconfined" not in filters[0] else "nothing"
-        gaps.append(f"system calls are filtered by {own} only: libseccomp is not installed")
-    for key, what in {
+    missing = {
         "MemoryLimit": "memory limit is per process",
         "SwapLimit": "swap is not limited",
         "PidsLimit": "processes are not limited",
         "CpuCfsQuota": "cores are not limited",
-    }.items():
-        if not info[key]:
-            gaps.append(what)
-    return tuple(gaps)
+    }
+    return tuple(what for key, what in missing.items() if not info[key])

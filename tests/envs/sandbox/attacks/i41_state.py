@@ -8,6 +8,8 @@ for folder in ("/tmp", "/dev/shm", "/var/tmp", "/dev/mqueue", "."):
     path = f"{folder}/state"
     if os.path.exists(path):
         say("REACHED the earlier run by", path)
+for folder in ("/tmp", "/dev/shm", "/var/tmp", "/dev/mqueue", "."):
+    path = f"{folder}/state"
     with contextlib.suppress(OSError), open(path, "w") as file:
         file.write("state")
 for folder in ("/tmp", "/dev/shm", "/dev/mqueue"):

@@ -1,4 +1,5 @@
 # R11: spin and ignore every signal that can be ignored
+# wall: 20
 # ends: timeout_cpu
 import signal
 

@@ -1,4 +1,5 @@
 # R19: a spin in C that heeds no signal, with an expression
+# wall: 20
 # ends: timeout_cpu
 import re
 

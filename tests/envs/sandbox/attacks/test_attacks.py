@@ -2,7 +2,7 @@
 
 An attack is a file beside this one. Its head says what must hold: `ends` (statuses it may end with;
 all but `sandbox_error` if it says nothing), `within` (seconds of wall time), `entry`, `runs` (how
-often in one slot), `beside` (another run must survive it), `gap` (a gap of the machine, as the
+often in one slot), `wall` (a wall limit in seconds of its own), `beside` (another run must survive it), `gap` (a gap of the machine, as the
 record names it, that excuses what it reaches), `wild` (only ever run where walls hold it).
 """
 
@@ -14,7 +14,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +38,10 @@ class Attack:
     name: str
     code: str
     head: dict[str, str] = field(hash=False)
+
+    @property
+    def limits(self) -> Limits:
+        return replace(LIMITS, wall_s=float(self.head.get("wall", LIMITS.wall_s)))
 
     @property
     def ends(self) -> set[Status]:
@@ -149,7 +153,7 @@ def test_an_attack_is_contained(attack: Attack, sandbox: Sandbox, host: Host) ->
     program = host.arm(attack)
     for _ in range(int(attack.head.get("runs", 1))):
         started = time.monotonic()
-        result = run_beside(sandbox, program) if "beside" in attack.head else run(sandbox, program)
+        result = run_attack(sandbox, attack, program)
         took = time.monotonic() - started
         said = f"{result.status} {result.detail} in {took:.2f} s\n{result.stdout}\n{result.stderr}"
         assert result.status in attack.ends, said
@@ -159,22 +163,20 @@ def test_an_attack_is_contained(attack: Attack, sandbox: Sandbox, host: Host) ->
         assert host.secret not in result.stdout + result.stderr
         assert len(result.stdout.encode("utf-8", "surrogateescape")) <= LIMITS.output_bytes
         assert len(result.stderr.encode("utf-8", "surrogateescape")) <= LIMITS.output_bytes
-        assert took < float(attack.head.get("within", LIMITS.wall_s)) + GRACE_S, said
+        assert took < float(attack.head.get("within", attack.limits.wall_s)) + GRACE_S, said
         assert_unharmed(sandbox, host)
 
 
-def run(sandbox: Sandbox, program: Program) -> RunResult:
-    return sandbox.run(program, LIMITS)
-
-
-def run_beside(sandbox: Sandbox, program: Program) -> RunResult:
-    """Run it while another run, which must not be disturbed, holds a slot of its own."""
+def run_attack(sandbox: Sandbox, attack: Attack, program: Program) -> RunResult:
+    """Run it, `beside` another run in a slot of its own, which must not be disturbed."""
+    if "beside" not in attack.head:
+        return sandbox.run(program, attack.limits)
     victim = "import time\nopen('/tmp/victim', 'w').close()\ntime.sleep(1)\nprint('alive')"
     found: list[RunResult] = []
-    thread = threading.Thread(target=lambda: found.append(run(sandbox, Program(victim))))
+    thread = threading.Thread(target=lambda: found.append(sandbox.run(Program(victim), LIMITS)))
     thread.start()
     time.sleep(0.2)
-    result = run(sandbox, program)
+    result = sandbox.run(program, attack.limits)
     thread.join()
     assert (found[0].status, found[0].stdout) == (Status.OK, "alive\n")
     return result
@@ -187,5 +189,5 @@ def assert_unharmed(sandbox: Sandbox, host: Host) -> None:
         time.sleep(0.01)
     assert not left
     assert not host.harm()
-    after = run(sandbox, Program("print(sum(range(5)))"))
+    after = sandbox.run(Program("print(sum(range(5)))"), LIMITS)
     assert (after.status, after.stdout, after.flags) == (Status.OK, "10\n", ())
