@@ -128,24 +128,38 @@ def sweep(config: dict[str, Any], candidate: int) -> int:
     me = os.getpid()
     living = [each.pid for each in processes.descendants(me) if not each.is_dead]
     left = len(set(living) - {candidate})
-    if config["uid"] is not None:
+    if config["is_alone"] or (left and config["namespaces"]):
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(-1, 9)  # at once, but itself and the first of the PID namespace
+    elif config["uid"] is not None:
         _as_candidate(config, lambda: os.kill(-1, 9))
     if left:
-        if config["namespaces"]:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(-1, 9)  # the first of a PID namespace kills all but itself
         processes.kill_below(me)
     return left
 
 
-def wipe(config: dict[str, Any]) -> None:
-    """Remove the files that a candidate left, where its folders outlive the run."""
-    if not config["wipe"]:
-        return
-    if config["uid"] is None:
-        _empty(config["wipe"])
-    else:
-        _as_candidate(config, lambda: _empty(config["wipe"]))
+def wipe(config: dict[str, Any]) -> bool:
+    """Remove the files that a candidate left, where its folders outlive the run.
+
+    Gives whether it was possible, and nothing else is left that the next run could find.
+    """
+    if any(map(os.listdir, config["wipe"])):
+        if config["uid"] is None:
+            _empty(config["wipe"])
+        else:
+            _as_candidate(config, lambda: _empty(config["wipe"]))
+        if any(map(os.listdir, config["wipe"])):
+            return False
+    return not (config["is_alone"] and _has_system_v())
+
+
+def _has_system_v() -> bool:
+    """Whether there is memory, a queue or a semaphore that outlives its processes."""
+    for kind in ("shm", "msg", "sem"):
+        with open(f"/proc/sysvipc/{kind}", encoding="ascii") as file:
+            if len(file.readlines()) > 1:
+                return True
+    return False
 
 
 def _empty(folders: list[str]) -> None:

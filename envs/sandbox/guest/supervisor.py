@@ -57,8 +57,8 @@ class Supervisor:
         self._reap(is_last=True)
         for fd in list(self._left):
             self._read_rest(fd)
-        isolate.wipe(self._config)
-        return self._report(num_killed)
+        is_clean = isolate.wipe(self._config)
+        return self._report(num_killed, is_clean)
 
     def _listen_for_children(self) -> None:
         self._wake, wake = os.pipe()
@@ -220,7 +220,7 @@ class Supervisor:
             if not ready.poll(0) or not self._carry(fd):
                 return
 
-    def _report(self, num_killed: int) -> int:
+    def _report(self, num_killed: int, is_clean: bool) -> int:
         if self._is_orphan:
             return GONE
         usage = resource.getrusage(resource.RUSAGE_CHILDREN)
@@ -230,6 +230,7 @@ class Supervisor:
             "signal": -code if code < 0 else None,
             "limit": self._limit,
             "num_killed": num_killed,
+            "is_clean": is_clean,
             "cpu_s": max(0.0, usage.ru_utime + usage.ru_stime - self._before_s),
             "wall_s": time.monotonic() - self._started,
             "max_memory_bytes": usage.ru_maxrss * 1024,

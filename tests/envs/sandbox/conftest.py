@@ -30,6 +30,11 @@ def open_tier(tier: TierName, **options: Any) -> Sandbox:
         pytest.skip(missing)
 
 
+@pytest.fixture(scope="session", name="open_tier")
+def _open_tier() -> OpenTier:
+    return open_tier
+
+
 @pytest.fixture(scope="session")
 def opened() -> Iterator[dict[str, Sandbox]]:
     """Sandboxes that tests share, by tier."""
