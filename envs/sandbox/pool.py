@@ -177,7 +177,8 @@ class PooledSandbox(Sandbox):
             slot.num_runs += 1
             slot.last_used = time.monotonic()
             is_clean = outcome.facts["is_clean"] and not result.usage.num_killed
-            if result.status not in _NORMAL or not is_clean or slot.num_runs >= self._tier.recycle_after:
+            is_normal = is_clean and result.status in _NORMAL
+            if not is_normal or slot.num_runs >= self._tier.recycle_after:
                 self._discard(slot)
             return result
         return self._blame(slot, started)

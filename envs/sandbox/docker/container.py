@@ -90,7 +90,9 @@ class Container:
         except (BoxLost, frames.FrameError, docker.errors.APIError) as error:
             said = self.stream.stderr.decode(errors="replace").strip()
             self.end()
-            raise SandboxError(f"the zygote of a container did not start: {said or error}") from None
+            raise SandboxError(
+                f"the zygote of a container did not start: {said or error}"
+            ) from None
 
     def _greet(self, guest: Guest, uid: int) -> None:
         """Send the zygote's source, wait for its hello."""

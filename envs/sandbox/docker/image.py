@@ -111,7 +111,13 @@ def _checked(client: DockerClient, origin: str) -> str:
     import docker
 
     options: dict[str, Any] = {"network_mode": "none", "remove": True, "read_only": True}
-    command = ["python3", "-I", "-S", "-c", f"import sys, {_IMPORTS}; assert sys.version_info >= (3, 9)"]
+    command = [
+        "python3",
+        "-I",
+        "-S",
+        "-c",
+        f"import sys, {_IMPORTS}; assert sys.version_info >= (3, 9)",
+    ]
     try:
         client.containers.run(IMAGE, command, entrypoint=[], **options)
     except (docker.errors.ContainerError, docker.errors.APIError) as error:
