@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import socket
 from typing import TYPE_CHECKING
 
 from ...errors import ConfigError
@@ -10,8 +12,9 @@ from ...errors import SandboxUnavailableError as Unavailable
 if TYPE_CHECKING:
     from docker import DockerClient
 
-DAEMON_TIMEOUT_S = 60
+_TIMEOUT_S = 60
 """How long one request to the daemon may take: a busy daemon needs seconds to make a container."""
+_DEFAULT = "unix:///var/run/docker.sock"
 
 
 def connect() -> DockerClient:
@@ -27,27 +30,32 @@ def connect() -> DockerClient:
         raise ConfigError(
             "the Docker tier needs the package docker: pip install 'turnhalle[docker]'"
         ) from None
+    host = os.environ.get("DOCKER_HOST") or _DEFAULT
+    if host.startswith("unix://"):
+        _knock(host.removeprefix("unix://"))
     try:
-        client = docker.from_env(timeout=DAEMON_TIMEOUT_S)
+        client = docker.from_env(timeout=_TIMEOUT_S)
         client.ping()
     except docker.errors.DockerException as error:
-        raise Unavailable(f"no Docker daemon: {_explain(error)}") from error
+        raise Unavailable(f"no Docker daemon answers at {host}: {error}") from error
     return client
 
 
-def _explain(error: Exception) -> str:
-    """What failed and what mends it: the SDK wraps the cause in three layers of its own."""
-    text = str(error)
-    if "Permission denied" in text or "PermissionError" in text:
-        return (
-            "the socket of the daemon may not be opened by this user. Join the group docker "
-            "(`sudo usermod -aG docker $USER`, then log in again), or run as root; note that "
-            "either is as good as root."
-        )
-    if "No such file" in text or "FileNotFoundError" in text or "Connection refused" in text:
-        return (
-            "nothing answers. Install it (Debian: `apt-get install docker.io`) and start it "
-            "(`systemctl start docker`, or `dockerd &` as root where there is no systemd); "
-            f"a daemon elsewhere is named by DOCKER_HOST. ({text})"
-        )
-    return text
+def _knock(path: str) -> None:
+    """Try a socket: what the SDK raises wraps the cause three times, and leaves one open."""
+    with socket.socket(socket.AF_UNIX) as link:
+        link.settimeout(_TIMEOUT_S)
+        try:
+            link.connect(path)
+        except PermissionError:
+            raise Unavailable(
+                f"no way to the Docker daemon: this user may not open {path}. Join the group docker "
+                "(`sudo usermod -aG docker $USER`, then log in again), or run as root; note that "
+                "either is as good as root."
+            ) from None
+        except OSError as error:
+            raise Unavailable(
+                f"no Docker daemon answers at {path} ({error}). Install it (Debian: `apt-get install "
+                "docker.io`) and start it (`systemctl start docker`, or `dockerd &` as root where "
+                "there is no systemd); one elsewhere is named by DOCKER_HOST."
+            ) from None

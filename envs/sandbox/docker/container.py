@@ -13,7 +13,7 @@ from ..core import Limits
 from ..guest import frames
 from .meter import CgroupMeter
 from .options import DockerOptions
-from .owner import labels
+from .owner import GONE, labels
 from .stream import AttachedStream
 
 if TYPE_CHECKING:
@@ -55,6 +55,8 @@ class Guest:
     preload: tuple[str, ...]
     seccomp: str | None
     """A BPF program in base64."""
+    sandbox: str
+    """Name of the sandbox, for the labels."""
 
 
 class Container:
@@ -123,7 +125,7 @@ class Container:
         try:
             self._api.remove_container(self.id, force=True)
         except docker.errors.APIError as error:
-            if error.status_code not in (404, 409):  # gone, or going
+            if error.status_code not in GONE:
                 raise SandboxError(f"a container cannot be removed: {error.explanation}") from error
 
 
@@ -164,6 +166,6 @@ def _description(api: Any, guest: Guest, shape: Shape) -> dict[str, Any]:
         "stdin_open": True,  # and closed for good when the one who attached goes
         "tty": False,
         "network_disabled": True,
-        "labels": labels(),
+        "labels": labels(guest.sandbox),
         "host_config": host,
     }

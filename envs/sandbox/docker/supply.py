@@ -25,7 +25,6 @@ class Supply:
         self._lock = threading.Lock()
         self._shape = Shape.of(Limits())
         self._spare: deque[tuple[Shape, Future[Container]]] = deque()
-        self._ending: set[Future[None]] = set()
         self._workers = ThreadPoolExecutor(_NUM_WORKERS, thread_name_prefix="turnhalle-docker")
         self._is_closed = False
 
@@ -53,9 +52,7 @@ class Supply:
         container.stream.close()
         with self._lock:
             if not self._is_closed:
-                future = self._workers.submit(container.remove)
-                self._ending.add(future)
-                future.add_done_callback(self._ending.discard)
+                self._workers.submit(container.remove)
                 return
         container.remove()
 

@@ -6,6 +6,7 @@ import base64
 import itertools
 import platform
 from typing import TYPE_CHECKING, Any
+from uuid import uuid4
 
 from ...errors import SandboxUnavailableError as Unavailable
 from ..box import Box, BoxLost, Meter, Tier
@@ -13,7 +14,7 @@ from ..core import Isolation, Limits
 from ..seccomp import program
 from .client import connect
 from .container import Container, Guest, Shape
-from .owner import remove_orphans
+from .owner import remove_all, remove_orphans
 from .supply import Supply
 
 if TYPE_CHECKING:
@@ -41,9 +42,8 @@ class DockerTier(Tier):
         self.recycle_after = 1 if is_fresh else options.recycle_after
         info = self._client.info()
         seccomp, gaps = _filter(info)
-        self._guest = Guest(
-            options.docker, options.python or "python3", tuple(options.preloaded()), seccomp
-        )
+        python, preload = options.python or "python3", tuple(options.preloaded())
+        self._guest = Guest(options.docker, python, preload, seccomp, uuid4().hex)
         self._uids = itertools.count()
         self._first_uid = options.first_uid + _UID_OFFSET
         self._supply = Supply(self._make, num_spare=options.num_slots() if is_fresh else 1)
@@ -56,6 +56,7 @@ class DockerTier(Tier):
     def close(self) -> None:
         """End the spare containers too, and whatever is left by label."""
         self._supply.close()
+        remove_all(self._client, self._guest.sandbox)
         self._client.close()
 
     def _make(self, shape: Shape) -> Container:

@@ -10,7 +10,7 @@ for _ in range(PROCESSES - 2):
         time.sleep(30)
         os._exit(len(held))
 os.close(write_end)
-time.sleep(1.5)
+time.sleep(1)
 os.set_blocking(read_end, False)
 try:
     count = len(os.read(read_end, 100))

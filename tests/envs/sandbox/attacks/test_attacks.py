@@ -25,7 +25,7 @@ from turnhalle.envs.sandbox.core import Limits, Program, RunResult, Sandbox, Sta
 HERE = Path(__file__).parent
 PRELUDE = (HERE / "prelude.py").read_text(encoding="utf-8")
 LIMITS = Limits(
-    cpu_s=1.0, wall_s=3.0, memory_bytes=128 * 2**20, disk_bytes=8 * 2**20, max_processes=8
+    cpu_s=1.0, wall_s=2.0, memory_bytes=128 * 2**20, disk_bytes=8 * 2**20, max_processes=8
 )
 GRACE_S = 1.0
 """How far beyond its wall limit a run may be seen to end here, on a machine that does other work."""
