@@ -113,7 +113,8 @@ class ToolEnv(TextEnv):
         self.faults = []
         reply = self._run_all(parsed.items) if parsed.items else self.answer(parsed.text)
         if self.faults:
-            reply = replace(reply, faults=Counter(fault.kind.value for fault in self.faults))
+            kinds = Counter(fault.kind.value for fault in self.faults)
+            reply = replace(reply, faults={**reply.faults, **kinds})
         if self.fault_cost and (costly := [f for f in self.faults if f.kind in MALFORMED]):
             parts = dict(reply.parts) or {"task": reply.reward}
             parts[f"tools/{costly[0].kind}"] = -self.fault_cost
