@@ -62,9 +62,9 @@ class HumanEval(Workbench):
 
     @cached_property
     def rows(self) -> tuple[CodeProblem, ...]:
-        """The rows that are drawn: none of the held-out ones."""
+        """The rows that are drawn: none of the held-out ones, if there are others."""
         if self.path is None:
-            raise ConfigError("only test_path was given: there is a split test, and no other")
+            return self.test_rows or ()
         held = {row["question"].strip() for row in self.test_rows or ()}
         rows = tuple(row for row in read_rows(self.path) if row["question"].strip() not in held)
         if not rows:
@@ -78,6 +78,11 @@ class HumanEval(Workbench):
 
     def listed(self, split: str, difficulty: int) -> Sequence[Instance] | None:
         """The held-out rows, in their order; the other splits are drawn."""
+        if split != "test" and self.path is None:
+            raise ConfigError(
+                f"only test_path was given, so there is no split {split!r}; give path=..., another "
+                "file, or play the split 'test'"
+            )
         if split != "test" or self.test_rows is None:
             return None
         return [dict(row) for row in self.test_rows]

@@ -24,6 +24,7 @@ from ..tools.formats import render_call
 from ..tools.tool import ToolError, tool
 from ..tools.toolbox import ToolEnv
 from .answers import MAX_CHARACTERS, code_of
+from .cheats import cheat
 from .feedback import tell_grade, tell_run
 from .grading.boxes import Boxes, shared_boxes
 from .grading.grade import grade, run_program
@@ -34,13 +35,8 @@ REWARDS = ("pass", "fraction")
 VISIBLE_ONLY = "visible_only"
 """Counted where code passes all visible tests and not the hidden ones: the pass gap."""
 
-_CHEATS = (
-    "import sys\nsys.exit(0)\n",
-    "import os\nos._exit(0)\n",
-    "class Same(int):\n    def __eq__(self, other):\n        return True\n"
-    "\n\ndef {entry}(*args):\n    return Same()\n",
-)
-"""Near misses of any task: they pass graders that trust the candidate's process."""
+_TRIED = ("44_exit_at_import", "45_os_exit", "50_int_subclass")
+"""Cheats that the audit tries on every task."""
 
 
 class Workbench(ToolEnv):
@@ -161,8 +157,8 @@ class Workbench(ToolEnv):
 
     def near_misses(self, answer: str) -> list[str]:
         """Edits that break the solution, and code that cheats instead."""
-        entry = self.instance["entry"] or "main"
-        return [*self.instance["mistakes"], *(cheat.replace("{entry}", entry) for cheat in _CHEATS)]
+        entry = self.instance["entry"]
+        return [*self.instance["mistakes"], *(cheat(name, entry) for name in _TRIED)]
 
     def state(self) -> dict[str, Any]:
         """Nothing: code leaves nothing behind, all there is to know was said."""

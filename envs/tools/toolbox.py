@@ -164,7 +164,7 @@ class ToolEnv(TextEnv):
             return result if isinstance(result, End) else _message(name, str(result))
         except ToolError as error:
             return self._tell(failed(name, FaultKind.REFUSED, error), name)
-        except EnvError:  # a world that broke, not a call that failed
+        except (ConfigError, EnvError):  # a world that broke, not a call that failed
             raise
         except Exception as error:  # a tool that fails is something the policy must deal with
             return self._tell(failed(name, FaultKind.CRASHED, error), name)
