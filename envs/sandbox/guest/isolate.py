@@ -1,0 +1,162 @@
+"""The walls that are put up inside a box, chosen by its configuration.
+
+Only the supervisor of a run and its candidate go behind them; the zygote stays outside, where no
+candidate sees it.
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import os
+import resource
+import shutil
+from typing import Any
+
+from . import linux, processes
+
+_ALL_NAMESPACES = linux.CLONE_NEWNS | linux.CLONE_NEWIPC | linux.CLONE_NEWNET
+_TMPFS = linux.MS_NOSUID | linux.MS_NODEV
+
+
+def enter_new_pid_namespace(own_namespace: int) -> None:
+    """Make the next child of this process the first of a fresh PID namespace.
+
+    A process may only unshare from its own namespace, so it goes back there first.
+    """
+    linux.setns(own_namespace, linux.CLONE_NEWPID)
+    linux.unshare(linux.CLONE_NEWPID)
+
+
+def stage(config: dict[str, Any]) -> None:
+    """What a supervisor can do before it knows what to run."""
+    os.setsid()
+    linux.die_with_parent()
+    linux.adopt_orphans()
+    if config["namespaces"]:
+        linux.unshare(_ALL_NAMESPACES)
+        linux.mount("none", "/", "", linux.MS_REC | linux.MS_PRIVATE)
+        flags = linux.MS_NOSUID | linux.MS_NODEV | linux.MS_NOEXEC
+        try:
+            linux.mount("proc", "/proc", "proc", flags, "subset=pid")
+        except OSError:  # before Linux 5.8
+            linux.mount("proc", "/proc", "proc", flags)
+
+
+def close_in(config: dict[str, Any], limits: dict[str, Any]) -> None:
+    """The walls around supervisor and candidate, once the limits are known."""
+    if config["namespaces"]:
+        size = limits["disk_bytes"]
+        options = f"size={size},nr_inodes={size // 4096 + 16},mode=1777"
+        for folder in ("/tmp", "/dev/shm"):
+            linux.mount("tmpfs", folder, "tmpfs", _TMPFS, options)
+    linux.set_dumpable(False)
+    if config["drop_capabilities"] and config["uid"] is None:
+        linux.drop_capabilities()
+    linux.forbid_new_privileges()
+
+
+def confine(config: dict[str, Any], limits: dict[str, Any]) -> None:
+    """The walls around the candidate alone; the last thing done before its code."""
+    _become(config)
+    linux.die_with_parent()
+    linux.set_dumpable(True)  # or what /proc says of it would belong to root
+    os.chdir(config["workdir"])
+    with (
+        contextlib.suppress(OSError),
+        open("/proc/self/oom_score_adj", "w", encoding="ascii") as file,
+    ):
+        file.write("1000")
+    _set_limits(config, limits)
+    if config["landlock"]:
+        linux.landlock(*config["landlock"])
+    if config["seccomp"]:
+        linux.load_seccomp(base64.b64decode(config["seccomp"]))
+
+
+def _become(config: dict[str, Any]) -> None:
+    """Take the candidate's own user, where it has one apart from the supervisor's."""
+    if config["uid"] is not None:
+        os.setgroups([])
+        os.setresgid(config["uid"], config["uid"], config["uid"])
+        os.setresuid(config["uid"], config["uid"], config["uid"])
+        if config["drop_capabilities"]:
+            linux.drop_capabilities()
+
+
+def _set_limits(config: dict[str, Any], limits: dict[str, Any]) -> None:
+    seconds = int(limits["cpu_s"]) + 1
+    wanted = {
+        resource.RLIMIT_CPU: seconds,
+        resource.RLIMIT_AS: limits["memory_bytes"] + _own_size(),
+        resource.RLIMIT_FSIZE: limits["disk_bytes"],
+        resource.RLIMIT_NOFILE: limits["max_open_files"],
+        resource.RLIMIT_CORE: 0,
+        resource.RLIMIT_MEMLOCK: 0,
+        resource.RLIMIT_MSGQUEUE: 2**16,
+    }
+    if config["counts_processes"]:
+        # Of this user: beside the candidate's own there are zygote and supervisor.
+        wanted[resource.RLIMIT_NPROC] = limits["max_processes"] + config["other_processes"]
+    for kind, value in wanted.items():
+        _, hard = resource.getrlimit(kind)
+        value = value if hard == resource.RLIM_INFINITY else min(value, hard)
+        # A second between soft and hard: SIGXCPU names the reason where nothing ignores it.
+        is_cpu = kind == resource.RLIMIT_CPU and (hard == resource.RLIM_INFINITY or value < hard)
+        resource.setrlimit(kind, (value, value + is_cpu))
+
+
+def _own_size() -> int:
+    with open("/proc/self/statm", encoding="ascii") as file:
+        return int(file.read().split()[0]) * resource.getpagesize()
+
+
+def sweep(config: dict[str, Any], candidate: int) -> int:
+    """Kill all that a candidate left; gives how many were alive beside itself."""
+    me = os.getpid()
+    living = [each.pid for each in processes.descendants(me) if not each.is_dead]
+    left = len(set(living) - {candidate})
+    if config["uid"] is not None:
+        _as_candidate(config, lambda: os.kill(-1, 9))
+    if left:
+        if config["namespaces"]:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(-1, 9)  # the first of a PID namespace kills all but itself
+        processes.kill_below(me)
+    return left
+
+
+def wipe(config: dict[str, Any]) -> None:
+    """Remove the files that a candidate left, where its folders outlive the run."""
+    if not config["wipe"]:
+        return
+    if config["uid"] is None:
+        _empty(config["wipe"])
+    else:
+        _as_candidate(config, lambda: _empty(config["wipe"]))
+
+
+def _empty(folders: list[str]) -> None:
+    # shutil never follows a link when it removes a tree.
+    for folder in folders:
+        for entry in os.scandir(folder):
+            if entry.is_dir(follow_symlinks=False):
+                with contextlib.suppress(OSError):
+                    os.chmod(entry.path, 0o700)
+                shutil.rmtree(entry.path, ignore_errors=True)
+            else:
+                with contextlib.suppress(OSError):
+                    os.unlink(entry.path)
+
+
+def _as_candidate(config: dict[str, Any], what: Any) -> None:
+    """Do something with the candidate's rights, in a child."""
+    child = os.fork()
+    if child == 0:
+        try:
+            _become(config)
+            what()
+        finally:
+            os._exit(0)
+    with contextlib.suppress(ChildProcessError):
+        os.waitpid(child, 0)
