@@ -76,7 +76,7 @@ def _problem(where: str, row: Any) -> CodeProblem:
         question=prompt,
         entry=entry,
         # A solution that begins indented goes on where the prompt ends.
-        solution=preamble + solution if solution[:1] in (" ", "\t") else solution,
+        solution=preamble + solution if solution.lstrip("\n")[:1].isspace() else solution,
         mistakes=[],
         visible=examples or _doctests(preamble, entry),
         hidden=_tests(where, field, row[field], entry, preamble),

@@ -17,14 +17,14 @@ def expression(rng: random.Random, difficulty: int) -> Draft:
     words, formula, is_sum = [], "x", False
     for _ in range(difficulty + 1):
         name = rng.choice(list(_SIGNS))
-        number = rng.randint(2, 9)
+        number = rng.randint(2, 20)
         words.append(f"{name} {number}")
         if is_sum and name == "times":
             formula = f"({formula})"
         formula += f" {_SIGNS[name]} {number}"
         is_sum = name != "times"
     solution = _line("x", formula)
-    changes = [(f" {words[-1][-1]}\n", f" {int(words[-1][-1]) % 9 + 1}\n")]
+    changes = [(f" {number}\n", f" {number + 1}\n")]
     changes += [(" + ", " - ")] if " + " in formula else []
     changes += [(" - ", " + ")] if " - " in formula else []
     changes += [(" * ", " + ")] if " * " in formula else []
