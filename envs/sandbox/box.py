@@ -131,8 +131,8 @@ class StreamBox(Box):
             _wait(link, select.POLLIN, deadline)
             try:
                 data = link.recv(2**16)
-            except BlockingIOError:
-                continue
+            except (BlockingIOError, ConnectionResetError):
+                continue  # a reset is told once, then comes what was sent before it
             except OSError as error:
                 raise BoxLost(str(error)) from None
             if not data:

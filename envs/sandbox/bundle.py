@@ -76,7 +76,7 @@ def guest_config(**changes: Any) -> dict[str, Any]:
     without it the supervisor counts, late),
     `wipe` (folders emptied after each run), `workdir`, `preload`, `dies_with_parent`.
     """
-    config = {
+    config: dict[str, Any] = {
         "namespaces": False,
         "uid": None,
         "drop_capabilities": False,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from ..errors import SandboxUnavailableError
+from ..errors import SandboxError, SandboxUnavailableError
 from .bundle import PRELOAD
 from .core import Sandbox
 
@@ -75,9 +75,10 @@ def open_sandbox(options: SandboxOptions | None = None) -> Sandbox:
             continue
         try:
             sandbox.warm_up()
-        except BaseException:
+        except SandboxError as error:
             sandbox.close()
-            raise
+            reasons.append(f"- {name}: {error}")
+            continue
         return sandbox
     raise SandboxUnavailableError(
         "no way to contain code on this machine. Tried:\n" + "\n".join(reasons) + "\n"

@@ -141,7 +141,7 @@ class PooledSandbox(Sandbox):
                 raise SandboxError("this sandbox is closed")
             if line.idle:
                 return line.idle.popleft()
-            event, given = threading.Event(), []
+            event, given = threading.Event(), list[_Slot]()
             line.waiting.append((event, given))
         event.wait()
         if not given:
@@ -168,7 +168,7 @@ class PooledSandbox(Sandbox):
             except BaseException:
                 self._discard(slot)
                 raise
-            if outcome.is_lost:
+            if outcome.lost:
                 self._discard(slot)
                 if meter.num_oom_kills:
                     return self._failed(started, Status.MEMORY, "the memory of the box was used up")
@@ -189,9 +189,9 @@ class PooledSandbox(Sandbox):
         except BoxLost as error:
             self._discard(slot)
             raise SandboxError(f"boxes die whatever runs in them: {error}") from None
-        if outcome.is_lost:
+        if outcome.lost:
             self._discard(slot)
-            raise SandboxError("boxes lose their supervisor whatever runs in them")
+            raise SandboxError(f"boxes fail whatever runs in them: {outcome.lost}")
         return self._failed(started, Status.SIGNAL, "two boxes died of it", "killed_box")
 
     def _failed(self, started: float, status: Status, detail: str, *flags: str) -> RunResult:

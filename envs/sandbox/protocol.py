@@ -44,8 +44,8 @@ class Outcome:
     flags: set[str] = field(default_factory=set)
     forged: str = ""
     """Why the channel is malformed."""
-    is_lost: bool = False
-    """The supervisor died, so nothing is known but what was read."""
+    lost: str = ""
+    """How the supervisor was lost, if it was: then nothing is known but what was read."""
 
 
 def ping(box: Box, timeout_s: float) -> bool:
@@ -76,7 +76,7 @@ def exchange(box: Box, program: Program, limits: Limits, on_call: OnCall | None)
         try:
             kind, payload = reader.wait(lambda: box.receive(deadline))
         except frames.FrameError as error:
-            outcome.forged, outcome.is_lost = str(error), True
+            outcome.lost = str(error)
             return outcome
         if kind == frames.STDOUT:
             _extend(outcome.stdout, payload, limits.output_bytes)
@@ -90,7 +90,7 @@ def exchange(box: Box, program: Program, limits: Limits, on_call: OnCall | None)
             channel.end()
             return outcome
         else:
-            outcome.is_lost = True
+            outcome.lost = payload[:500].decode(errors="replace") or f"a frame of kind {kind!r}"
             return outcome
 
 

@@ -95,9 +95,15 @@ def _prepare(request: dict[str, Any]) -> None:
     random.seed(0)
     os.environ.clear()
     os.environ.update({"PATH": "/usr/bin:/bin", "HOME": os.getcwd(), "LANG": "C.UTF-8"})
-    text = {"encoding": "utf-8", "errors": "surrogateescape", "closefd": False}
-    for fd, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
-        stream = open(fd, mode, buffering=1 if fd == 2 else -1, **text)  # noqa: SIM115
+    for fd, name in enumerate(("stdin", "stdout", "stderr")):
+        stream = open(  # noqa: SIM115
+            fd,
+            "w" if fd else "r",
+            buffering=1 if fd == 2 else -1,
+            encoding="utf-8",
+            errors="surrogateescape",
+            closefd=False,
+        )
         setattr(sys, name, stream)
         setattr(sys, f"__{name}__", stream)
     sys.argv = [FILENAME]

@@ -60,6 +60,7 @@ def confine(config: dict[str, Any], limits: dict[str, Any]) -> None:
     """The walls around the candidate alone; the last thing done before its code."""
     _become(config)
     linux.die_with_parent()
+    os.setsid()  # a process group reaches across PID namespaces
     linux.set_dumpable(True)  # or what /proc says of it would belong to root
     os.chdir(config["workdir"])
     with (

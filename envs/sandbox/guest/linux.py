@@ -99,7 +99,8 @@ class _PathRule(ctypes.Structure):
 
 def landlock_abi() -> int:
     """The version of Landlock that the kernel has; 0 for none."""
-    return max(0, _libc.syscall(_LANDLOCK[0], None, ctypes.c_size_t(0), ctypes.c_uint32(1)))
+    version: int = _libc.syscall(_LANDLOCK[0], None, ctypes.c_size_t(0), ctypes.c_uint32(1))
+    return max(0, version)
 
 
 def landlock(handled: list[int], rules: list[tuple[str, int]]) -> None:

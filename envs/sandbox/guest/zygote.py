@@ -9,7 +9,6 @@ from __future__ import annotations
 import fcntl
 import gc
 import importlib
-import json
 import os
 from typing import Any
 
@@ -17,7 +16,7 @@ from . import frames, isolate, linux, processes, supervisor
 
 
 def main(read_fd: int, write_fd: int, config: dict[str, Any]) -> int:
-    """Fork supervisors until the host is gone."""
+    """Fork supervisors until the host is gone, or one is lost."""
     control = _take_away(read_fd, write_fd)
     if config["dies_with_parent"]:
         linux.die_with_parent()
@@ -29,15 +28,24 @@ def main(read_fd: int, write_fd: int, config: dict[str, Any]) -> int:
     gc.collect()
     gc.freeze()
     control.send(frames.HELLO, str(os.getpid()).encode())
+    try:
+        return _serve_all(control, config, own_namespace)
+    except OSError as error:
+        control.send(frames.LOST, f"the zygote failed: {error}".encode())
+        return 1
+
+
+def _serve_all(control: frames.Link, config: dict[str, Any], own_namespace: int) -> int:
     while True:
         if config["namespaces"]:
             isolate.enter_new_pid_namespace(own_namespace)
         code = _serve(control, config)
         if code == supervisor.GONE:
             return 0
-        if code != 0:
+        if code != 0:  # the host makes a new box
             processes.kill_below(os.getpid())
-            control.send(frames.LOST, json.dumps({"code": code}).encode())
+            control.send(frames.LOST, f"the supervisor ended with {code}".encode())
+            return 1
 
 
 def _take_away(read_fd: int, write_fd: int) -> frames.Link:
@@ -57,6 +65,8 @@ def _serve(control: frames.Link, config: dict[str, Any]) -> int:
         code = 70
         try:
             code = supervisor.serve_one(control, config)
+        except BaseException as error:
+            control.send(frames.LOST, f"{type(error).__name__}: {error}".encode())
         finally:
             os._exit(code)
     while True:
