@@ -7,7 +7,9 @@ from .registry import register
 BUILTIN = {
     "turnhalle/Basics-v0": "turnhalle.envs.basics.env:Basics",
     "turnhalle/Calendar-v0": "turnhalle.envs.tools.calendar:Calendar",
+    "turnhalle/Coding-v0": "turnhalle.envs.coding.env:Coding",
     "turnhalle/Gsm8k-v0": "turnhalle.envs.math.gsm8k:Gsm8k",
+    "turnhalle/HumanEval-v0": "turnhalle.envs.coding.humaneval:HumanEval",
     "turnhalle/Math-v0": "turnhalle.envs.math.env:Math",
     "turnhalle/MathProblems-v0": "turnhalle.envs.math.problems:MathProblems",
     "turnhalle/Pacman-v0": "turnhalle.envs.pacman.env:Pacman",

@@ -120,7 +120,7 @@ class ToolEnv(TextEnv):
         parsed = parse_action(action)
         reply = self._run_all(parsed.items) if parsed.items else self.answer(parsed.text)
         if self.faults:
-            reply = replace(reply, faults=self.count_faults())
+            reply = replace(reply, faults={**reply.faults, **self.count_faults()})
         if self.fault_cost and (costly := [f for f in self.faults if f.kind in MALFORMED]):
             parts = dict(reply.parts) or {"task": reply.reward}
             parts[f"tools/{costly[0].kind}"] = -self.fault_cost
@@ -170,7 +170,7 @@ class ToolEnv(TextEnv):
             return result if isinstance(result, End) else _message(name, str(result))
         except ToolError as error:
             return self._tell(failed(name, FaultKind.REFUSED, error), name)
-        except EnvError:  # a world that broke, not a call that failed
+        except (ConfigError, EnvError):  # a world that broke, not a call that failed
             raise
         except Exception as error:  # a tool that fails is something the policy must deal with
             return self._tell(failed(name, FaultKind.CRASHED, error), name)

@@ -1,0 +1,44 @@
+"""`Coding-v0`: procedural tasks of 25 families, from one-liners to dynamic programming."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from typing import Any
+
+from ..errors import ConfigError, unknown_name
+from ..tasks import Instance
+from .families import FAMILIES, LEVELS
+from .problem import finish
+from .workbench import Workbench
+
+
+class Coding(Workbench):
+    """Write the Python code that is asked for; hidden tests decide."""
+
+    system_prompt = Workbench.system_prompt
+
+    def __init__(self, *, families: Sequence[str] | None = None, **options: Any) -> None:
+        """Choose families; None draws, at difficulty d, those of level d and below.
+
+        Raises:
+            UnknownNameError: No such family.
+            ConfigError: No family at all, or an option that cannot be.
+        """
+        if isinstance(families, str):
+            families = [families]
+        if families is not None and not families:
+            raise ConfigError(f"families is empty; choose from {', '.join(FAMILIES)}")
+        for family in families or ():
+            if family not in FAMILIES:
+                raise unknown_name("coding family", str(family), FAMILIES)
+        self.families = None if families is None else list(families)
+        super().__init__(**options)
+
+    def draw(self, rng: random.Random, difficulty: int) -> Instance:
+        """A task of a random family."""
+        names = self.families or [
+            name for level, found in LEVELS.items() if level <= difficulty for name in found
+        ]
+        family = names[rng.randrange(len(names))]
+        return dict(finish(family, FAMILIES[family](rng, difficulty)))

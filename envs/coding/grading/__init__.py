@@ -1,0 +1,1 @@
+"""Grading in the host: a sandbox gives data, and what they are worth is decided here."""
