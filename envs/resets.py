@@ -16,7 +16,7 @@ class Reset(NamedTuple):
     """The task that an episode is to play."""
 
     split: str
-    index: int
+    task: int
     difficulty: int
     noise: int
 
