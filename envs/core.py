@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import lru_cache
 from typing import Any, Literal, TypedDict
 
 from pydantic import BaseModel, ConfigDict
@@ -43,6 +44,12 @@ class Message(BaseModel):
     role: Role
     content: str
     name: str | None = None
+
+
+@lru_cache(maxsize=256)
+def system_message(rules: str) -> Message:
+    """The rules as a message; made once, because every episode begins with it."""
+    return Message(role="system", content=rules)
 
 
 class StopReason(StrEnum):

@@ -16,7 +16,7 @@ import numpy as np
 from gymnasium.utils import seeding
 
 from .author import World
-from .core import End, Message, Reply, StepInfo, StopReason
+from .core import End, Message, Reply, StepInfo, StopReason, system_message
 from .errors import ConfigError, EnvError, EpisodeOverError, TaskError, positive, unknown_name
 from .families import family_of, require_variety
 from .replies import Replies, start_recording, stop_recording
@@ -58,6 +58,7 @@ class TextEnv(World):
         self.render_mode = render_mode
         self.observation_space = UnicodeText()
         self.action_space = UnicodeText()
+        self._families: dict[int, Family] = {}
         self._task: Task | None = None
         self._is_over = True
         self._journal: list[str] = []
@@ -154,12 +155,15 @@ class TextEnv(World):
         family = self.task_family(asked.difficulty)
         if asked.split != "train" and self.listed(asked.split, asked.difficulty) is None:
             require_variety(self, asked.difficulty)
-        return self.begin(draw_task(family, asked.split, asked.index, asked.noise))
+        return self.begin(draw_task(family, asked.split, asked.task, asked.noise))
 
     @final
     def task_family(self, difficulty: int | None = None) -> Family:
         """What draws the tasks at a difficulty, and whether they are split by content."""
-        return family_of(self, self.difficulty if difficulty is None else difficulty)
+        difficulty = self.difficulty if difficulty is None else difficulty
+        if difficulty not in self._families:
+            self._families[difficulty] = family_of(self, difficulty)
+        return self._families[difficulty]
 
     @final
     def begin(self, task: Task) -> tuple[str, StepInfo]:
@@ -176,7 +180,7 @@ class TextEnv(World):
         self._observations = [reply.text]
         info: StepInfo = {"messages": self._messages(reply)}
         if self.system_prompt:
-            info["messages"].insert(0, Message(role="system", content=self.system_prompt))
+            info["messages"].insert(0, system_message(self.system_prompt))
         if tools := self.tools():
             info["tools"] = tools
         return reply.text, info
@@ -249,12 +253,11 @@ class TextEnv(World):
         if task.env != self.id:
             raise TaskError(f"the snapshot is of {task.env}, this environment is {self.id}")
         self._begin(task, Replies(state.get("replies")))
-        if "world" not in state:
-            for action in state["journal"]:
-                self.step(action)
-            self._replies.end_replay()
-            return
+        for action in () if "world" in state else state["journal"]:
+            self.step(action)
         self._replies.end_replay()
+        if "world" not in state:
+            return
         self._journal = list(state["journal"])
         self._observations = list(state["observations"])
         self.turn, self._turn_rng = len(self._journal), None

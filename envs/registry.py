@@ -11,6 +11,7 @@ import hashlib
 import importlib
 import importlib.metadata
 import importlib.util
+import inspect
 import logging
 import re
 import sys
@@ -49,12 +50,17 @@ class EnvFactory:
         """A new environment.
 
         Raises:
-            ConfigError: The environment takes no such option.
+            UnknownNameError: The environment takes no such option.
+            ConfigError: It takes no such value.
         """
         kwargs = self.kwargs if render_mode is None else {**self.kwargs, "render_mode": render_mode}
         try:
             env = self.cls(**kwargs)
         except TypeError as error:
+            known = _options_of(self.cls)
+            for name in kwargs:
+                if name not in known and repr(name) in str(error):
+                    raise unknown_name(f"option of {self.id}", name, known) from error
             raise ConfigError(f"{self.id} cannot be built with {kwargs}: {error}") from error
         env.spec = self.spec
         if self.spec is not None and kwargs != self.spec.kwargs:
@@ -62,6 +68,19 @@ class EnvFactory:
             env.spec = copy.copy(self.spec)
             env.spec.kwargs = kwargs
         return env
+
+
+def _options_of(cls: type[TextEnv]) -> list[str]:
+    """The names of the arguments that a class and those that it hands them on to take."""
+    names: list[str] = []
+    for base in cls.__mro__:
+        if "__init__" in vars(base):
+            parameters = inspect.signature(vars(base)["__init__"]).parameters.values()
+            named = (inspect.Parameter.KEYWORD_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+            names += [p.name for p in parameters if p.kind in named]
+            if not any(p.kind is p.VAR_KEYWORD for p in parameters):
+                break
+    return sorted(set(names) - {"self"})
 
 
 def register(id: str, entry_point: type[TextEnv] | str, **kwargs: Any) -> None:

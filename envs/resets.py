@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .errors import ConfigError, positive, unknown_name
+from .tasks import SPLITS
 
 if TYPE_CHECKING:
     from .env import TextEnv
@@ -16,7 +17,7 @@ class Reset(NamedTuple):
     """The task that an episode is to play."""
 
     split: str
-    index: int
+    task: int
     difficulty: int
     noise: int
 
@@ -25,7 +26,7 @@ def read_reset(env: TextEnv, seed: int | None, options: dict[str, Any]) -> Reset
     """Read seed and options; what they leave open is the environment's own, or drawn.
 
     Raises:
-        UnknownNameError: An option that does not exist.
+        UnknownNameError: An option or split that does not exist.
         ConfigError: A number that is none.
     """
     for name in options:
@@ -37,6 +38,9 @@ def read_reset(env: TextEnv, seed: int | None, options: dict[str, Any]) -> Reset
         index = int(env.np_random.integers(2**62))
     noise = options.get("noise", 0)
     for name, value in (("task", index), ("noise", noise)):
-        if not isinstance(value, int) or value < 0:
+        if not isinstance(value, int) or isinstance(value, bool) or value < 0:
             raise ConfigError(f"{name} must be an integer of at least 0, got {value!r}")
-    return Reset(options.get("split", "train"), index, difficulty, noise)
+    split = options.get("split", "train")
+    if not isinstance(split, str):
+        raise unknown_name("split", str(split), SPLITS)
+    return Reset(split, index, difficulty, noise)

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import random
-
-# `json.dumps` builds an encoder at every call, a tenth of a reset.
-_encode = json.JSONEncoder(separators=(",", ":")).encode
+from json.encoder import encode_basestring_ascii as _quoted
 
 
 def derive_seed(*parts: str | int) -> int:
     """Hash `parts` to a 63-bit seed; equal parts give equal seeds on every machine and process."""
-    text = _encode(parts)
+    # What `json.dumps` writes, without the encoder that it builds: a tenth of a reset.
+    text = f"[{','.join([_quoted(p) if isinstance(p, str) else int.__repr__(p) for p in parts])}]"
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big") >> 1
 
 

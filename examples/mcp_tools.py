@@ -41,7 +41,8 @@ class Counters(th.McpEnv):
 
     def answer(self, text):
         wanted = self.instance["wanted"].items()
-        right = all(self.call_server("press", name=k, times=0) == str(n) for k, n in wanted)
+        shown = [self.call_server("press", name=name, times=0) for name, _ in wanted]
+        right = text == "done" and shown == [str(n) for _, n in wanted]
         return th.End("Thanks." if right else "No.", success=right, reward=float(right))
 
     def oracle(self):

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Literal
 
 from ..env import TextEnv
 from ..errors import TurnhalleError, unknown_name
 from ..registry import EnvFactory
+from .play import Act, Episode, play
 
 Verdict = Literal["ok", "failed", "unchecked"]
 
@@ -55,10 +57,34 @@ class Subject:
     started: float = field(default_factory=time.monotonic)
     was_cut: bool = False
     """Did the budget end the running check early?"""
+    idle: list[TextEnv] = field(default_factory=list)
+    """Environments with a server of their own that wait for another episode."""
 
     def env(self) -> TextEnv:
         """A new environment."""
         return self.factory()
+
+    @contextmanager
+    def lent(self) -> Iterator[TextEnv]:
+        """An environment for one episode: a new one, or one that has played where each is costly.
+
+        Environments outside this process (snapshot "none") may start a server each. That one which
+        has played is like a new one is checked apart (`determinism`).
+        """
+        env = self.idle.pop() if self.idle else self.env()
+        yield env
+        if env.metadata["snapshot"] == "none":
+            self.idle.append(env)
+
+    def play(self, index: int, act: Act) -> Episode:
+        """Play a task to its end."""
+        with self.lent() as env:
+            return play(env, index, act)
+
+    def close(self) -> None:
+        """Close what waits for another episode."""
+        while self.idle:
+            self.idle.pop().close()
 
     def many(self, full: int) -> Iterator[int]:
         """Count to `full`, to a tenth of it in a quick audit, or until the budget is spent."""
@@ -89,9 +115,12 @@ def audit(subject: Subject, only: Collection[str] = ()) -> Iterator[Finding]:
     for name in only:
         if name not in checks:
             raise unknown_name("check", name, checks)
-    for name in checks:
-        if name in (only or checks):
-            yield _run(name, checks[name], subject)
+    try:
+        for name in checks:
+            if name in (only or checks):
+                yield _run(name, checks[name], subject)
+    finally:
+        subject.close()
 
 
 def _run(name: str, check: Check, subject: Subject) -> Finding:

@@ -10,7 +10,7 @@ from ..math.answers import extract
 from ..tasks import SPLITS, canonical, split_of
 from ..tools.canonical import parse_action
 from .core import FaultError, Subject, UncheckedError
-from .play import NUMBER, begin, by_oracle, play, step
+from .play import NUMBER, begin, by_oracle, step
 
 _MAX_IN_SIGHT = 0.2
 """How much more often the answer may be in sight than the answer of another task is."""
@@ -36,12 +36,12 @@ def _info(subject: Subject) -> str:
     """`info` holds what the contract says and nothing of the task."""
     known = set(StepInfo.__annotations__)
     for index in subject.many(50):
-        env = subject.env()
-        episode = begin(env, index)
-        infos = [episode.last]
-        while not env.is_over:
-            step(env, episode, by_oracle(env, episode))
-            infos.append(episode.last)
+        with subject.lent() as env:
+            episode = begin(env, index)
+            infos = [episode.last]
+            while not env.is_over:
+                step(env, episode, by_oracle(env, episode))
+                infos.append(episode.last)
         for info in infos:
             if unknown := set(info) - known:
                 raise FaultError(
@@ -63,8 +63,9 @@ def _answer(subject: Subject) -> str:
         return "declares that its answers are in sight (`answer_in_sight`)"
     answers, seen = [], []
     for index in subject.many(100):
-        answers.append(_gist(play(subject.env(), index, by_oracle).actions[-1]))
-        seen.append(_in_sight(subject.env(), index))
+        answers.append(_gist(subject.play(index, by_oracle).actions[-1]))
+        with subject.lent() as env:
+            seen.append(_in_sight(env, index))
     shown, tasks = sum(map(_occurs, answers, seen)), len(seen)
     by_chance = sum(map(_occurs, answers, seen[1:] + seen[:1]))
     if shown > by_chance + _MAX_IN_SIGHT * tasks:

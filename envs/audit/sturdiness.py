@@ -120,7 +120,7 @@ def _resources() -> dict[str, int]:
 def _speed(subject: Subject) -> str:
     """Steps a second inside episodes, resets apart; it must not get slower."""
     env, chunks = subject.env(), []
-    scripts = [play(subject.env(), index, by_oracle).actions for index in subject.many(100)]
+    scripts = [subject.play(index, by_oracle).actions for index in subject.many(100)]
     steps = sum(map(len, scripts))
     resetting = 0.0
     for _ in range(_CHUNKS):

@@ -10,7 +10,7 @@ from decimal import Decimal
 from ..rewards.check import check_reward
 from ..rewards.rubric import Rubric
 from .core import FaultError, Subject, UncheckedError
-from .play import IDLERS, NUMBER, Episode, begin, by_oracle, play, step
+from .play import IDLERS, NUMBER, Episode, begin, by_oracle, step
 
 _ORACLE_SUCCESS = 0.98
 """An oracle may lose to luck in two tasks of a hundred; rewards of the rest must be the maximum."""
@@ -25,7 +25,7 @@ def _oracle(subject: Subject) -> str:
     best = subject.env().reward_range[1]
     solved = tasks = 0
     for index in subject.many(100):
-        episode = play(subject.env(), index, by_oracle)
+        episode = subject.play(index, by_oracle)
         solved += episode.success
         tasks += 1
         if episode.success and abs(episode.earned - best) > _TOLERANCE:
@@ -37,13 +37,12 @@ def _oracle(subject: Subject) -> str:
 
 def _idlers(subject: Subject) -> str:
     """Policies that do no work neither succeed nor earn more than the floor."""
-    solved, tasks = dict.fromkeys(IDLERS, 0), 0
+    solved, tasks, floor = dict.fromkeys(IDLERS, 0), 0, subject.env().reward_floor
     for index in subject.many(100):
         for name, act in IDLERS.items():
-            env = subject.env()
-            episode = play(env, index, act)
+            episode = subject.play(index, act)
             solved[name] += episode.success
-            _within_floor(episode, env.reward_floor, f"task {index}: {name}")
+            _within_floor(episode, floor, f"task {index}: {name}")
         tasks += 1
     name = max(solved, key=solved.__getitem__)
     limit = subject.env().success_floor
@@ -60,27 +59,28 @@ def _mutants(subject: Subject) -> str:
         raise UncheckedError("no oracle")
     tried = 0
     for index in subject.many(50):
-        whole = play(subject.env(), index, by_oracle)
+        whole = subject.play(index, by_oracle)
         if not whole.success:
             continue
-        env = subject.env()
-        begin(env, index)
         *before, last = whole.actions
-        for action in before:
-            env.step(action)
-        for wrong in env.near_misses(last) or mutations(last):
+        with subject.lent() as env:
+            begin(env, index)
+            for action in before:
+                env.step(action)
+            misses = env.near_misses(last)
+        for wrong in misses or mutations(last):
             _must_fail(subject, index, before, wrong)
             tried += 1
     return f"{tried} changed answers fail"
 
 
 def _must_fail(subject: Subject, index: int, before: list[str], wrong: str) -> None:
-    env = subject.env()
-    episode = begin(env, index)
-    for action in (*before, wrong):
-        step(env, episode, action)
-    while not env.is_over:
-        step(env, episode, "")
+    with subject.lent() as env:
+        episode = begin(env, index)
+        for action in (*before, wrong):
+            step(env, episode, action)
+        while not env.is_over:
+            step(env, episode, "")
     if episode.success:
         raise FaultError(
             f"task {index}: {wrong!r} succeeds beside the oracle's answer; if several answers are "
@@ -121,19 +121,23 @@ def _rewards(subject: Subject) -> str:
     episodes = 0
     for index in subject.many(50):
         for act in (by_oracle, IDLERS["babble"]):
-            env = subject.env()
-            episode = begin(env, index)
-            while not env.is_over:
-                step(env, episode, act(env, episode))
-                parts = episode.last.get("parts", {})
-                if parts and not math.isclose(sum(parts.values()), episode.rewards[-1]):
-                    raise FaultError(f"task {index}: parts {parts} are not {episode.rewards[-1]:g}")
+            with subject.lent() as env:
+                episode = begin(env, index)
+                while not env.is_over:
+                    step(env, episode, act(env, episode))
+                    _must_add_up(episode, index)
             if not low - _TOLERANCE <= episode.earned <= high + _TOLERANCE:
                 raise FaultError(
                     f"task {index} earned {episode.earned:g}, declared is {low:g} to {high:g}"
                 )
             episodes += 1
     return f"{episodes} returns within {low:g} to {high:g}"
+
+
+def _must_add_up(episode: Episode, index: int) -> None:
+    parts, reward = episode.last.get("parts", {}), episode.rewards[-1]
+    if parts and not math.isclose(sum(parts.values()), reward):
+        raise FaultError(f"task {index}: parts {parts} are not {reward:g}")
 
 
 def _rubric(subject: Subject) -> str:

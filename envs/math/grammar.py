@@ -34,10 +34,12 @@ _THOUSANDS = r"\d{1,3}(?:,\d{3})+(?!\d)(?:\.\d+)?|"
 _PATTERN = (
     r"(?P<space>\s+|\\[,;:! ]|\\left(?![A-Za-z])|\\right(?![A-Za-z]))"
     r"|(?P<number>%s\d+(?:\.\d+)?)|(?P<name>\\?[A-Za-z]+)|(?P<sign>\*\*|[-+*/^(){}\[\],])"
+    r"|(?P<unknown>.)"
 )
-_TOKEN = re.compile(_PATTERN % _THOUSANDS, re.ASCII)
-_TOKEN_OF_CALCULATOR = re.compile(_PATTERN % "", re.ASCII)  # there, a comma parts arguments
-_LATEX_SIGNS = {"\\cdot": "*", "\\times": "*", "\\div": "/"}
+_TOKEN = re.compile(_PATTERN % _THOUSANDS, re.ASCII | re.DOTALL)
+# There, a comma parts arguments.
+_TOKEN_OF_CALCULATOR = re.compile(_PATTERN % "", re.ASCII | re.DOTALL)
+_SYNONYMS = {"\\cdot": "*", "\\times": "*", "\\div": "/", "**": "^"}
 _LATEX_FRACTIONS = ("\\frac", "\\dfrac", "\\tfrac")
 _CLOSING = {"(": ")", "{": "}", "[": "]"}
 _MINUS_ONE: Node = ("number", Fraction(-1))
@@ -64,18 +66,16 @@ def parse(text: str, *, is_for_calculator: bool = False) -> Node:
 
 def _tokens(text: str, pattern: re.Pattern[str]) -> list[tuple[str, str]]:
     tokens: list[tuple[str, str]] = []
-    position = 0
-    while position < len(text):
-        match = pattern.match(text, position)
-        if match is None:
-            raise GrammarError(f"cannot read {text[position]!a}")
-        position = match.end()
+    for match in pattern.finditer(text):
         kind, token = str(match.lastgroup), match[0]
-        if token in _LATEX_SIGNS:
-            kind, token = "sign", _LATEX_SIGNS[token]
+        if kind == "unknown":
+            raise GrammarError(f"cannot read {token!a}")
+        if token in _SYNONYMS:
+            kind, token = "sign", _SYNONYMS[token]
         if kind != "space":
-            tokens.append((kind, "^" if token == "**" else token))
-    return [*tokens, ("end", "")]
+            tokens.append((kind, token))
+    tokens.append(("end", ""))
+    return tokens
 
 
 class _Reader:
@@ -127,7 +127,8 @@ class _Reader:
     def atom(self, depth: int) -> Node:
         kind, token = self.tokens[self.at]
         if kind == "number":
-            value = parse_number(self.take())
+            self.at += 1
+            value = Fraction(int(token)) if token.isdigit() else parse_number(token)
             return self.node("number", value)
         if token in ("(", "{"):
             return self.bracket(token, depth)

@@ -1,9 +1,10 @@
-"""A reward learned from preference pairs, for small data: a Gaussian process over text features.
+"""A reward learned from preference pairs, for small data: a kernel model over text features.
 
-The utility of a text is a linear function of its features with a Gaussian prior, so preferences are
-a Gaussian process on differences of features, and the probability that one answer is preferred to
-another is a sigmoid of the difference in utility (Chu and Ghahramani 2005). What is stored is the
-posterior as plain arrays and JSON; nothing is pickled.
+The utility of a text is a linear function of its features, and the probability that one answer is
+preferred to another is a sigmoid of the difference in utility. With a Gaussian prior on the weights
+preferences are a Gaussian process on differences of features (Chu and Ghahramani 2005), which knows
+how sure it may be of each; kernel ridge regression gives weights alone. What is stored are plain
+arrays and JSON; nothing is pickled.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import ModelError
+from ..errors import ConfigError, ModelError
 from .base import Fixture, Reward, Sample, Score
 from .features import Features, Matrix, features_from_json
 
@@ -32,7 +33,7 @@ class Posterior:
     """What is known of the utility of texts: F features, N training pairs."""
 
     variance: float
-    """Prior variance of the weight of each feature."""
+    """Prior variance of the weight of each feature; 0 where only the weights are known."""
     weights: Vector
     """Posterior mean `[F]`."""
     shrink: Matrix
@@ -40,8 +41,13 @@ class Posterior:
     temperature: float
     """Divides the logits, so that confidence is about accuracy; found by cross-validation."""
 
+    @property
+    def is_uncertain(self) -> bool:
+        """Does it know how uncertain it is? Kernel ridge does not."""
+        return self.variance > 0
+
     def std(self, differences: Matrix) -> Vector:
-        """Posterior standard deviation `[N]` of the utility gained."""
+        """Posterior standard deviation `[N]` of the utility gained; 0 where none is known."""
         prior = self.variance * np.square(differences).sum(1)
         known = np.square(differences @ self.shrink.T).sum(1)
         return np.asarray(np.sqrt(np.maximum(prior - known, 0.0)))
@@ -133,8 +139,12 @@ class KernelReward(Reward):
     Args:
         folder: What `turnhalle reward fit` wrote.
         max_std: Silent where the model is less certain than this (posterior standard deviation of
-            the utility), so that a `FirstOf` can ask a judge; None always speaks.
+            the utility), so that a `FirstOf` can ask a judge; None always speaks. Only a Gaussian
+            process knows it.
         name: Name of the part.
+
+    Raises:
+        ConfigError: `max_std` for a model that knows no uncertainty.
     """
 
     def __init__(
@@ -142,6 +152,11 @@ class KernelReward(Reward):
     ) -> None:
         self.name, self._max_std = name, max_std
         self._model = load_kernel(Path(folder).resolve())
+        if max_std is not None and not self._model.posterior.is_uncertain:
+            raise ConfigError(
+                f"{folder} is a kernel ridge, which knows no uncertainty for max_std to limit; "
+                "fit it with --kind gaussian_process"
+            )
 
     def score(self, sample: Sample) -> Score:
         """From 0 to 1, or silence."""

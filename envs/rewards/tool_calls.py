@@ -33,7 +33,7 @@ class ToolCalls(Reward):
             return None
         if FaultKind.TOO_MANY_CALLS in faults:
             return 0.0
-        wrong = sum(faults.get(kind, 0) for kind in MALFORMED - {FaultKind.NO_CALL})
+        wrong: int = sum(faults.get(kind, 0) for kind in MALFORMED - {FaultKind.NO_CALL})
         if wrong > written:
             raise RewardError(f"{self.name}: {faults} are not the faults of {written} calls")
         return 1 - wrong / written

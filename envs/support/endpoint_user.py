@@ -2,10 +2,13 @@
 
 The model is told who it is and what it wants, reads the conversation as quoted data, and replies
 with what it says and whether it leaves, and is satisfied. What was really done, the host knows: a
-model that calls itself satisfied with nothing done earns the agent nothing. Where the endpoint
-fails, or the model breaks its role, the error is of the boundary "simulated user", and the episode
-is masked: it is never the agent's failure. (Unless the agent has broken the policy before: then the
-episode has failed already, and ends.)
+model that calls itself satisfied with nothing done earns the agent nothing.
+
+Where no reply in its role comes, the model is asked once more, with nothing of what the agent said.
+If that fails too, the fault is its own or the endpoint's: the error is of the boundary "simulated
+user", and the episode is masked; it is never the agent's failure. (Unless the agent has broken the
+policy before: then the episode has failed already, and ends.) If it does not fail, the agent's
+words were the cause, and the customer did not follow them: no agent can talk its episode away.
 """
 
 from __future__ import annotations
@@ -55,13 +58,30 @@ class _Said(BaseModel):
     is_satisfied: bool
 
 
+_NEUTRAL = "Hello. How can I help you?"
+_LOST = "Sorry, I do not follow."
+
+
 def hear_by_model(options: ChatOptions, case: Instance, desk: Desk) -> Heard:
     """The customer's reaction to the conversation in `desk.said`.
 
     Raises:
-        SimulatorError: The endpoint failed, or the model broke its role.
+        SimulatorError: The endpoint failed, or the model broke its role, whatever the agent said.
     """
-    mark, quoted = quote({"conversation": json.dumps(desk.said, ensure_ascii=False)})
+    try:
+        said = _reply(options, case, desk.said)
+    except SimulatorError:
+        _reply(options, case, [desk.said[0], ["agent", _NEUTRAL]])
+        return Heard(_LOST)
+    desk.is_wish_told = True
+    desk.is_account_told |= str(case["account"]) in said.says
+    is_all_acted = all(desk.acted(case, need) for need in case["needs"])
+    return Heard(said.says, said.leaves, said.leaves and said.is_satisfied and is_all_acted)
+
+
+def _reply(options: ChatOptions, case: Instance, conversation: list[list[str]]) -> _Said:
+    """What the model says next in a conversation, if that is in its role."""
+    mark, quoted = quote({"conversation": json.dumps(conversation, ensure_ascii=False)})
     needs = [_WISHES[need["wish"]].format(**need) for need in case["needs"]]
     rules = _RULES.format(
         name=case["name"],
@@ -72,14 +92,11 @@ def hear_by_model(options: ChatOptions, case: Instance, desk: Desk) -> Heard:
     )
     messages = [Message(role="system", content=rules), Message(role="user", content=quoted)]
     said = shared_client(options, SimulatorError).ask_for(_Said, messages)
-    # What the agent said may be repeated, or it could mask its own episode by asking for that.
-    known = [str(case["account"]), *(text for who, text in desk.said if who == "agent")]
+    # It may repeat what the agent said: that is no reason to doubt it.
+    known = [str(case["account"]), *(text for who, text in conversation if who == "agent")]
     numbers = _LONG_NUMBER.findall(said.says)
     made_up = [number for number in numbers if not any(number in text for text in known)]
     if made_up or not said.says.strip():
         fault = f"made up the number {made_up[0]}" if made_up else "said nothing"
         raise SimulatorError(f"simulated user: {options.model} {fault} and so broke its role")
-    desk.is_wish_told = True
-    desk.is_account_told |= str(case["account"]) in said.says
-    is_all_acted = all(desk.acted(case, need) for need in case["needs"])
-    return Heard(said.says, said.leaves, said.leaves and said.is_satisfied and is_all_acted)
+    return said

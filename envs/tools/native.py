@@ -1,9 +1,10 @@
 """How Llama 3 and Mistral models write tool calls: translation to the canonical form and back.
 
 Llama 3: `{"name": ..., "parameters": {...}}`, several joined by `; `, after `<|python_tag|>` where
-text comes first. Mistral: `[TOOL_CALLS][{"name": ..., "arguments": {...}}, ...]`, and the newer
-`[TOOL_CALLS]name[ARGS]{...}`, which is read but not written. What was meant as a call but cannot
-be read is handed on for the environment to grade.
+text comes first; `<|python_tag|>name.call(argument="text")`, how Llama 3.1 calls what it was
+trained on, is read but not written. Mistral: `[TOOL_CALLS][{"name": ..., "arguments": {...}}]`,
+and the newer `[TOOL_CALLS]name[ARGS]{...}`, which is read but not written. What was meant as a call
+but cannot be read is handed on for the environment to grade.
 """
 
 from __future__ import annotations
@@ -17,19 +18,20 @@ from ..core import ToolCall, ToolSpec
 from .canonical import parse_action, wrap, wrap_unreadable
 
 PYTHON_TAG, TOOL_CALLS, ARGS = "<|python_tag|>", "[TOOL_CALLS]", "[ARGS]"
-_GAP = re.compile(r"[\s;,]*")
+_GAP = re.compile(r"(?:[\s;,]|<\|python_tag\|>|\[TOOL_CALLS\])*")
+_PYTHON_CALL = re.compile(r"(?P<name>[\w.-]{1,200})\.call\((?P<arguments>.*)\)", re.DOTALL)
+_PYTHON_ARGUMENT = re.compile(r'(\w+)="(.*?)"(?:, (?=\w+=")|\Z)', re.DOTALL)
 _decoder = json.JSONDecoder()
 
 
 def read_llama(text: str, tools: Sequence[ToolSpec]) -> str:
     """Translate what a Llama 3 model wrote."""
     before, tag, body = text.partition(PYTHON_TAG)
-    if not tag:
-        if not text.lstrip().startswith("{"):
-            return text
-        before, body = "", text
-    calls = [_renamed(value) for value in _values(body.replace(PYTHON_TAG, ";"))]
-    return _joined(before, calls)
+    if text.lstrip().startswith("{") and (not tag or _begins_with_json(text.lstrip())):
+        before, body = "", text  # the tag may also stand inside of an argument
+    elif not tag:
+        return text
+    return _joined(before, [_renamed(value) for value in _python_call(body) or _values(body)])
 
 
 def write_llama(action: str, tools: Sequence[ToolSpec]) -> str:
@@ -53,8 +55,11 @@ def describe_llama(tools: Sequence[ToolSpec]) -> str:
 
 def read_mistral(text: str, tools: Sequence[ToolSpec]) -> str:
     """Translate what a Mistral model wrote."""
-    before, *bodies = text.split(TOOL_CALLS)
-    return _joined(before, [call for body in bodies for call in _mistral_calls(body)])
+    before, _, body = text.partition(TOOL_CALLS)
+    if body.lstrip().startswith("["):
+        return _joined(before, list(_flat(_values(body))))
+    bodies = body.split(TOOL_CALLS) if body else []
+    return _joined(before, [call for body in bodies for call in _named_calls(body)])
 
 
 def write_mistral(action: str, tools: Sequence[ToolSpec]) -> str:
@@ -73,16 +78,43 @@ def describe_mistral(tools: Sequence[ToolSpec]) -> str:
     )
 
 
-def _mistral_calls(body: str) -> Iterator[Any]:
+def _python_call(body: str) -> list[dict[str, Any]]:
+    """The call that `name.call(a="x", b="y")` says, all texts; none where it is something else."""
+    call = _PYTHON_CALL.fullmatch(body.strip())
+    if call is None:
+        return []
+    arguments, at = {}, 0
+    while at < len(call["arguments"]):
+        found = _PYTHON_ARGUMENT.match(call["arguments"], at)
+        if found is None:
+            return []
+        arguments[found[1]], at = found[2], found.end()
+    return [{"name": call["name"], "arguments": arguments}]
+
+
+def _named_calls(body: str) -> Iterator[Any]:
+    """`name[ARGS]{...}`, or lists of calls after all."""
     name, found, arguments = body.partition(ARGS)
-    if found and not name.lstrip().startswith("["):
-        for value in _values(arguments):
-            is_text = isinstance(value, str)
-            name = name.partition("[CALL_ID]")[0].strip()
-            yield value if is_text else {"name": name, "arguments": value}
+    if not found or name.lstrip().startswith("["):
+        yield from _flat(_values(body))
         return
-    for value in _values(body):
+    for value in _values(arguments):
+        is_text = isinstance(value, str)
+        name = name.partition("[CALL_ID]")[0].strip()
+        yield value if is_text else {"name": name, "arguments": value}
+
+
+def _flat(values: Iterator[Any]) -> Iterator[Any]:
+    for value in values:
         yield from value if isinstance(value, list) else [value]
+
+
+def _begins_with_json(text: str) -> bool:
+    try:
+        _decoder.raw_decode(text)
+    except (ValueError, RecursionError):
+        return False
+    return True
 
 
 def _values(body: str) -> Iterator[Any]:

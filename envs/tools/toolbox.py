@@ -13,7 +13,7 @@ from typing import Any, ClassVar, final
 
 from ..core import End, Message, Reply, ToolCall, ToolSpec
 from ..env import TextEnv
-from ..errors import ConfigError, EnvError
+from ..errors import ConfigError, EnvError, positive
 from .canonical import parse_action
 from .faults import MALFORMED, Fault, FaultKind, failed, unknown_tool
 from .tool import Tool, ToolError
@@ -66,9 +66,9 @@ class ToolEnv(TextEnv):
             ConfigError: A value that cannot be.
         """
         super().__init__(**options)
-        if max_calls is not None and (not isinstance(max_calls, int) or max_calls < 1):
-            raise ConfigError(f"max_calls must be an integer of at least 1, got {max_calls!r}")
-        if not 0.0 <= fault_cost < float("inf"):
+        if max_calls is not None:
+            positive("max_calls", max_calls)
+        if not isinstance(fault_cost, int | float) or not 0.0 <= fault_cost < float("inf"):
             raise ConfigError(f"fault_cost must be a number of at least 0, got {fault_cost!r}")
         self.max_calls, self.fault_cost = max_calls, fault_cost
         if fault_cost:

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import gymnasium
 import pytest
@@ -102,7 +103,7 @@ def test_ids_must_be_complete_and_are_never_taken_over(source: Path) -> None:
 
 
 def test_options_that_an_environment_does_not_take_are_refused() -> None:
-    with pytest.raises(ConfigError, match="unexpected keyword argument 'colour'"):
+    with pytest.raises(ConfigError, match="unknown option of turnhalle/Math-v0 'colour'"):
         th.make("math", colour="red")
     with pytest.raises(UnknownNameError, match="math family"):
         th.make("math", family="chian")
@@ -130,3 +131,39 @@ def test_plug_ins_are_found_and_a_broken_one_takes_nothing_away(tmp_path: Path) 
     assert done.stdout.split()[0] == "third/Guess-v3"
     assert "bad = bad_plug failed" in done.stderr
     assert "no such disk" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("id", "options", "said"),
+    [
+        (
+            "math",
+            {"atempts": 3},
+            r"did you mean 'attempts'\?.* Known: attempts, difficulty, family",
+        ),
+        ("mathproblems", {"mood": "x"}, "did you mean 'mode'"),
+        ("support", {"max_call": 3}, "did you mean 'max_calls'"),
+        ("store", {"max_calls": True}, "max_calls must be an integer of at least 1, got True"),
+        ("store", {"fault_cost": "x"}, "fault_cost must be a number of at least 0, got 'x'"),
+    ],
+)
+def test_a_wrong_option_is_named_with_what_is_allowed(
+    id: str, options: dict[str, Any], said: str
+) -> None:
+    with pytest.raises(ConfigError, match=said):
+        th.make(id, **options)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"split": ["train"]}, r"unknown split \"\['train'\]\""),
+        ({"task": True}, "task must be an integer of at least 0, got True"),
+        ({"noise": -1}, "noise must be an integer of at least 0, got -1"),
+        ({"difficulty": 0}, "difficulty must be an integer of at least 1, got 0"),
+    ],
+)
+def test_a_wrong_reset_option_is_named(options: dict[str, Any], said: str) -> None:
+    env = th.make("math")
+    with pytest.raises(ConfigError, match=said):
+        env.reset(options=options)

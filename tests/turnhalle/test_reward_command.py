@@ -42,6 +42,14 @@ def test_fit_prints_accuracy_and_calibration_and_writes_a_reward(run: Any, tmp_p
     assert run("reward", "fit", "pairs.jsonl", "--out", "taste").code == 2
 
 
+def test_fit_knows_kernel_ridge_and_no_other_kind_by_mistake(run: Any, tmp_path: Path) -> None:
+    write_pairs(tmp_path / "pairs.jsonl", 60)
+    fit = ("reward", "fit", "pairs.jsonl", "--out", "taste", "--kind")
+    assert "did you mean 'kernel_ridge'" in run(*fit, "kernel_rigde").err
+    assert "100 % [" in run(*fit, "kernel_ridge").out
+    assert "ok" in run("reward", "check", "kernel", "--option", "folder=taste").out
+
+
 def test_fit_says_when_it_learnt_nothing(run: Any, tmp_path: Path) -> None:
     write_pairs(tmp_path / "pairs.jsonl", 60, noise=True)
     assert "This may be luck" in run("reward", "fit", "pairs.jsonl", "--out", "taste").out

@@ -76,13 +76,18 @@ def fit(
         Path | None,
         typer.Option(help="transformers folder to embed texts with; TF-IDF where absent."),
     ] = None,
+    kind: Annotated[
+        str, typer.Option(help="`gaussian_process` or `kernel_ridge`.")
+    ] = "gaussian_process",
 ) -> None:
     """Fit a reward from preference pairs, and measure it on a fifth of the prompts, held out.
 
-    For 30 to 2,000 pairs: a Gaussian process over text features (scikit-learn). Use it as
+    For 30 to 2,000 pairs, over text features (scikit-learn): a Gaussian process, which knows how
+    uncertain it is of each text, or kernel ridge regression, which does not. Use it as
     `KernelReward("folder")`.
 
-    Example: `turnhalle reward fit pairs.jsonl --out taste`.
+    Examples: `turnhalle reward fit pairs.jsonl --out taste`;
+    `turnhalle reward fit pairs.jsonl --out taste --kind kernel_ridge`.
     """
     from turnhalle.agents.stats import wilson
     from turnhalle.envs.errors import ConfigError
@@ -94,7 +99,7 @@ def fit(
     read = read_pairs(pairs)
     console = make_console()
     with console.status(f"fitting {len(read)} pairs"):
-        model, measured = fit_kernel(read, embeddings)
+        model, measured = fit_kernel(read, embeddings, kind)
     model.save(out)
     accuracy = wilson(measured.right, measured.pairs)
     table = Table(title=f"{out}: {len(read) - measured.pairs} pairs, {measured.pairs} held out")

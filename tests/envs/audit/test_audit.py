@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -384,3 +385,34 @@ def test_a_folder_stands_for_all_its_environments(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(UnknownNameError, match="no TextEnv in the 0 Python files"):
         resolve_all(str(tmp_path / "empty"))
+
+
+class Outside(Sound):
+    """Lives on a server: to open one is dear."""
+
+    metadata = {**Sound.metadata, "snapshot": "none"}  # noqa: RUF012 Gymnasium declares it so
+    opened = 0
+
+    def start(self) -> str:
+        if not hasattr(self, "server"):
+            type(self).opened += 1
+            self.server: list[int] = []
+        return super().start()
+
+
+class OutsideAndRemembers(Outside):
+    """A server that is never brought back to where an episode begins."""
+
+    def respond(self, action: str) -> th.Reply:
+        self.server.append(self.turn)
+        reply = super().respond(action)
+        return replace(reply, text=f"{reply.text} {len(self.server)}")
+
+
+def test_servers_are_used_again_by_the_audit_and_that_must_not_matter() -> None:
+    found = list(audit(Subject(EnvFactory(Outside, None, {}), is_quick=True)))
+    assert [finding.check for finding in found if not finding.is_ok] == []
+    assert Outside.opened < 30  # there are about 250 episodes in it
+    cls = OutsideAndRemembers
+    [finding] = audit(Subject(EnvFactory(cls, None, {}), is_quick=True), ["determinism"])
+    assert not finding.is_ok

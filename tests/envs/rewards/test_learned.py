@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from turnhalle.envs.errors import DataError, ModelError
+from turnhalle.envs.errors import ConfigError, DataError, ModelError
 from turnhalle.envs.rewards.base import Sample
 from turnhalle.envs.rewards.check import check_reward
 from turnhalle.envs.rewards.features import Embeddings
 from turnhalle.envs.rewards.first_of import FirstOf
-from turnhalle.envs.rewards.fit import _posterior, fit_kernel
+from turnhalle.envs.rewards.fit import fit_kernel, gaussian_process, kernel_ridge
 from turnhalle.envs.rewards.kernel import KernelReward, load_kernel
 from turnhalle.envs.rewards.length import Length
 from turnhalle.envs.rewards.model import ModelReward, encode, load_classifier
@@ -83,12 +83,47 @@ def test_the_posterior_is_that_of_scikit_learn() -> None:
 
     rng = np.random.default_rng(0)
     train, new = rng.normal(size=(40, 6)), rng.normal(size=(20, 6))
-    ours = _posterior(train, 2.0, 1.0).prefer(new)[0]
+    ours = gaussian_process(train, 2.0, 1.0).prefer(new)[0]
     sign = np.where(np.arange(40) % 2 == 0, 1.0, -1.0)
     kernel = ConstantKernel(2.0) * DotProduct(sigma_0=1e-9)
     theirs = GaussianProcessClassifier(kernel, optimizer=None).fit(train * sign[:, None], sign > 0)
     # Two approximations of one integral (MacKay's, and scikit-learn's five error functions).
     assert ours == pytest.approx(theirs.predict_proba(new)[:, 1], abs=0.01)
+
+
+def test_the_ridge_is_that_of_the_normal_equations() -> None:
+    rng = np.random.default_rng(0)
+    train, new = rng.normal(size=(40, 6)), rng.normal(size=(20, 6))
+    weights = np.linalg.solve(train.T @ train + np.eye(6) / 2.0, train.sum(0))
+    ours = kernel_ridge(train, 2.0, 0.5)
+    assert ours.weights == pytest.approx(weights)
+    assert ours.prefer(new)[0] == pytest.approx(1 / (1 + np.exp(-new @ weights / 0.5)))
+    assert ours.prefer(-new)[0] == pytest.approx(1 - ours.prefer(new)[0])
+
+
+@pytest.mark.parametrize("flip", [0.0, 0.2])
+def test_kernel_ridge_learns_as_well_and_its_confidence_fits_on_average(flip: float) -> None:
+    gaps = []
+    for seed in range(2):
+        model, measured = fit_kernel(judged(300, flip, seed), kind="kernel_ridge")
+        gaps.append(measured.confidence - measured.right / measured.pairs)
+        assert measured.right / measured.pairs > 0.9 - 1.3 * flip
+        assert not model.posterior.is_uncertain
+    assert abs(np.mean(gaps)) < 0.12
+
+
+def test_kernel_ridge_is_saved_and_refuses_to_say_how_sure_it_is(tmp_path: Path) -> None:
+    fit_kernel(judged(150, 0.1), kind="kernel_ridge")[0].save(tmp_path / "kind")
+    reward = KernelReward(tmp_path / "kind")
+    kind, rude = reward.batch([Sample("gladly, your order"), Sample("whatever, never ask")])
+    assert (kind or 0) > 0.7
+    assert (rude or 1) < 0.3
+    assert check_reward(reward) == []
+    assert load_kernel((tmp_path / "kind").resolve()).card["kind"] == "kernel_ridge"
+    with pytest.raises(ConfigError, match="fit it with --kind gaussian_process"):
+        KernelReward(tmp_path / "kind", max_std=0.1)
+    with pytest.raises(ConfigError, match="did you mean 'kernel_ridge'"):
+        fit_kernel(judged(150, 0.1), kind="ridge")
 
 
 def test_a_saved_reward_says_the_same_and_holds_no_pickle(fitted: Path, tmp_path: Path) -> None:

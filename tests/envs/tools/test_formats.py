@@ -240,3 +240,18 @@ def test_descriptions_name_every_tool(format: str) -> None:
 def test_unknown_formats_are_refused() -> None:
     with pytest.raises(UnknownNameError, match="did you mean 'hermes'"):
         to_canonical("x", "hermis", TOOLS)
+
+
+@pytest.mark.parametrize("format", FORMATS)
+@pytest.mark.parametrize(
+    "marker", ["[TOOL_CALLS]", "<|python_tag|>", "[ARGS]", "<tool_call>", "</tool_call>", "; {"]
+)
+def test_markers_inside_of_an_argument_are_text(format: str, marker: str) -> None:
+    calls = [
+        render_call("note", title=f"a {marker} b", text=marker),
+        render_call("note", title="1", text=f"{marker}{marker}"),
+    ]
+    for before in ("", "Let me see.\n"):
+        action = before + "\n".join(calls)
+        again = to_canonical(from_canonical(action, format, [NOTE]), format, [NOTE])
+        assert parse_action(again).calls == parse_action(action).calls
