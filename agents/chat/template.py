@@ -76,6 +76,13 @@ class Template:
         text: str = self.tokenizer.decode(list(ids), clean_up_tokenization_spaces=False)
         return text
 
+    def specials(self, text: str) -> list[str]:
+        """The special tokens of a text, in order."""
+        known = {*self.tokenizer.all_special_ids, *self.tokenizer.added_tokens_decoder}
+        ids = [i for i in self.encode(text) if i in known]
+        tokens: list[str] = self.tokenizer.convert_ids_to_tokens(ids)
+        return tokens
+
     def _with_parts(self, message: Said) -> Said:
         content = message.get("content")
         if not self.has_parts or not isinstance(content, str):

@@ -52,7 +52,7 @@ TRL = (
 
 _SPECIAL = re.compile(
     r"<\|[^|<>\s]{1,40}\|>|<｜[^｜<>]{1,40}｜>|<(?:start|end)_of_(?:turn|utterance)>"
-    r"|<\|?turn\|?>|</?s>|\[/?(?:INST|TOOL_CALLS|TOOL_RESULTS|AVAILABLE_TOOLS)\]"
+    r"|<\|?(?:turn|tool|tool_call|tool_response|channel)\|?>|</?(?:s|tool_call|arg_key)>|\[/?(?:INST|TOOL_CALLS|TOOL_RESULTS|AVAILABLE_TOOLS)\]"
 )
 _EOS = {"gptoss": "<|return|>", "deepseek": "<｜end▁of▁sentence｜>", "mistral": "</s>"}
 

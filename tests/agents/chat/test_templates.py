@@ -51,7 +51,8 @@ APPENDS = [
 ]  # fmt: skip
 REWRITES = ["qwen3", "qwen3_5_think", "deepseek_r1_distill", "deepseekv3", "gptoss", "glm4moe"]
 CALLS = [
-    "qwen2_5", "qwen3", "qwen3_instruct_2507", "llama3_1", "llama3_2", "gptoss", "mistral",
+    "qwen2_5", "qwen3", "qwen3_instruct_2507", "qwen3_5_think", "qwen3_6", "llama3_1", "llama3_2",
+    "gptoss", "mistral", "glm4moe", "lfm2_2_5", "gemma4_v5", "nemotron_3_nano",
 ]  # fmt: skip
 
 
