@@ -22,6 +22,8 @@ class _Turn:
     token_ids: list[int]
     """`[C]` as sampled."""
     spoken: Spoken
+    header: list[int]
+    """What stood right before it, from the last special token on."""
     answer: tuple[Message, ...] = ()
     """What the environment said to it."""
 
@@ -60,7 +62,7 @@ class Conversation:
             self._sum_up(token_ids, before)
             return None
         action, spoken = self.chat.understand(token_ids, self.tools, before)
-        self.turns.append(_Turn(token_ids, spoken))
+        self.turns.append(_Turn(token_ids, spoken, self.chat.template.header(before)))
         return action
 
     def take_segments(self) -> list[Segment]:
@@ -118,5 +120,7 @@ class Conversation:
         ended = bool(ids) and ids[-1] in self.chat.stop_ids
         drift["cut"] += not ended
         said = ids[:-1] if ended else ids
-        drift["retokenised"] += self.chat.template.encode(turn.spoken.text) != said
+        template = self.chat.template
+        text = template.decode(turn.header) + turn.spoken.text
+        drift["retokenised"] += template.encode(text) != turn.header + said
         drift["rewritten"] += not self.chat.keeps(turn.spoken, self.tools)
