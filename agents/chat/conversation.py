@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from copy import copy
+from dataclasses import dataclass, field, replace
 
 from turnhalle.envs.core import Message, ToolSpec
 
@@ -81,6 +82,14 @@ class Conversation:
             self._go_on(self.context + self.tail(turn, request))
             return
         self._go_on(self._history.follow(self))
+
+    def fork(self) -> Conversation:
+        """Another conversation that goes on from here; what is counted is counted anew."""
+        twin = copy(self)
+        twin.context, twin._segments = list(self.context), list(self._segments)
+        twin.turns = [replace(turn) for turn in self.turns]
+        twin.drift = Counter()
+        return twin
 
     def tail(self, turn: _Turn, *more: Message) -> list[int]:
         """Tokens that follow a turn as it was sampled: its end, its answer, the next header."""

@@ -166,6 +166,21 @@ def test_what_cannot_be_rendered_stays_as_it_was_sampled(make_tokenizer: MakeTok
     assert played.talk.context[: len(before)] == before
 
 
+def test_forks_go_on_apart(make_tokenizer: MakeTokenizer) -> None:
+    played = Played(make_tokenizer, "qwen3")
+    played.say("<think>\nhm\n</think>\n\none")
+    twin = played.talk.fork()
+    alone = Played(make_tokenizer, "qwen3")
+    alone.say("<think>\nhm\n</think>\n\none")
+    played.hear("Sure?")
+    twin.observe(user("Really?"))
+    alone.hear("Really?")
+    assert "Really?" not in played.text
+    assert twin.context == alone.talk.context
+    assert twin.take_segments() == alone.talk.take_segments()
+    assert twin.drift == alone.talk.drift
+
+
 def test_the_tiny_policy_appends() -> None:
     chat = load_chat("tiny", ChatOptions())
     assert chat.history == "append"
