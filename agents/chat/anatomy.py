@@ -64,7 +64,9 @@ def examine(template: Template, *, has_tools: bool) -> Anatomy:
     template.has_parts = _takes_parts(template)
     tools = PROBE_TOOLS if has_tools else ()
     end, last_end = _find_ends(template, tools)
-    calls = find_calls(template, list(dict.fromkeys((last_end, end))))
+    is_implied = end == _first_header(template, tools)
+    ends = list(dict.fromkeys((last_end, end)))
+    calls = find_calls(template, ends, is_implied=is_implied)
     style = calls if has_tools else None
     opener, header, lead_in = _find_opener(template, tools)
     probe = _Probe(template, tools, style, opener)
@@ -84,7 +86,7 @@ def examine(template: Template, *, has_tools: bool) -> Anatomy:
         lead_in=lead_in,
         end=end,
         last_end=last_end,
-        call_end=_find_call_end(template, style, last_end, end),
+        call_end=_find_call_end(template, style, ends, is_implied),
         is_stable=rewrites is None and not opener and probe.is_stable(turns, after_text),
         rewrites=rewrites,
     )
@@ -174,7 +176,7 @@ class _Probe:
     def _turn(self, style: CallStyle | None) -> Said:
         if style is None:
             return assistant(ANSWER)
-        arguments = {"key": ANSWER, "count": 1}
+        arguments = {"count": 1, "fruit": ANSWER, "more": "x"}
         return style.said("", [ToolCall(name=PROBE_TOOLS[0].name, arguments=arguments)])
 
     def _render(self, messages: Sequence[Said]) -> str:
@@ -235,34 +237,36 @@ def _find_ends(template: Template, tools: Sequence[ToolSpec]) -> tuple[str, str]
         raise ModelError(f"the chat template of {template.name} drops the assistant's messages")
     eos = template.tokenizer.eos_token
     tail = history.partition(ANSWER)[2].partition(_REMARK)[0]
-    past = _specials(template, tail)
+    past = template.specials(tail)
     if not past:
         raise ModelError(
             f"the chat template of {template.name} ends a turn with plain text "
             f"({tail[:20]!r}); the model cannot end its turn by a special token there"
         )
     end = eos if eos in past else past[0]
-    last = _specials(
-        template, template.render([question, answer], tools, generate=False).partition(ANSWER)[2]
-    )
+    final = template.render([question, answer], tools, generate=False)
+    last = template.specials(final.partition(ANSWER)[2])
     is_other = eos not in past and last[:1] == [eos]
     return end, eos if is_other else end
 
 
-def _find_call_end(template: Template, style: CallStyle | None, last: str, end: str) -> str:
+def _first_header(template: Template, tools: Sequence[ToolSpec]) -> str | None:
+    """The special token right before what a user says."""
+    before = template.render([user(_QUESTION)], tools).partition(_QUESTION)[0]
+    return next(reversed(template.specials(before)), None)
+
+
+def _find_call_end(
+    template: Template, style: CallStyle | None, ends: Sequence[str], is_implied: bool
+) -> str:
     """The token that ends a turn of calls."""
     if style is None:
-        return last
-    call = ToolCall(name=PROBE_TOOLS[0].name, arguments={"key": ANSWER, "count": 1})
-    text = template.render([user("?"), style.said("", [call])], PROBE_TOOLS, generate=False)
-    found = _specials(template, text.partition(ANSWER)[2])
-    return next((token for token in (last, end) if token in found), found[-1] if found else last)
-
-
-def _specials(template: Template, text: str) -> list[str]:
-    """The special tokens of a text, in order."""
-    tokenizer = template.tokenizer
-    special = set(tokenizer.all_special_ids) | set(tokenizer.added_tokens_decoder)
-    ids = [i for i in template.encode(text) if i in special]
-    tokens: list[str] = tokenizer.convert_ids_to_tokens(ids)
-    return tokens
+        return ends[0]
+    arguments = {"count": 1, "fruit": ANSWER, "more": "x"}
+    call = style.said("", [ToolCall(name=PROBE_TOOLS[0].name, arguments=arguments)])
+    text = template.render([user("?"), call], PROBE_TOOLS, generate=False)
+    found = template.specials(text.partition(ANSWER)[2])
+    if is_implied:
+        later = template.render([user("?"), call, tool("x")], PROBE_TOOLS)
+        return (template.specials(later.partition(ANSWER)[2])[len(found) :] or ends)[0]
+    return next((token for token in ends if token in found), found[-1] if found else ends[0])

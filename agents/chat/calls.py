@@ -1,8 +1,9 @@
 """A template's own way to write tool calls, found by letting it write some.
 
 Readers of formats that are known are tried on what it wrote; where none reads it back, calls that
-are a name followed by JSON are read by the word before the name. Others are no format of ours: the
-tools are then told in words, and calls and results are plain text to the template.
+are a name followed by JSON are read by the word before the name, those that are a name followed by
+keys and values by what stands around these. Others are no format of ours: the tools are then told
+in words, and calls and results are plain text to the template.
 """
 
 from __future__ import annotations
@@ -17,22 +18,29 @@ from turnhalle.envs.errors import ModelError
 from turnhalle.envs.tools.canonical import parse_action, wrap, wrap_unreadable
 from turnhalle.envs.tools.formats import to_canonical
 
+from .pairs import Pairs, find_pairs
 from .template import Said, Template
+from .words import before_words
 
 _READERS = ("hermes", "llama3", "mistral")
 _SCHEMA = {
     "type": "object",
-    "properties": {"key": {"type": "string"}, "count": {"type": "integer"}},
-    "required": ["key", "count"],
+    "properties": {
+        "count": {"type": "integer"},
+        "fruit": {"type": "string"},
+        "more": {"type": "string"},
+    },
 }
 PROBE_TOOLS = tuple(
     ToolSpec(name=name, description="A probe.", parameters=_SCHEMA)
     for name in ("probe_first", "probe_second")
 )
 _PROBES = (
-    ToolCall(name="probe_first", arguments={"key": "seven", "count": 3}),
-    ToolCall(name="probe_second", arguments={"key": 'a "b" {c}', "count": -1}),
+    ToolCall(name="probe_first", arguments={"count": 3, "fruit": "seven", "more": "eight"}),
+    ToolCall(name="probe_second", arguments={"count": -1, "fruit": 'a "b" {c}', "more": "d, e"}),
+    ToolCall(name="probe_first"),
 )
+"""In the order of their keys: some templates sort them."""
 _decoder = json.JSONDecoder()
 
 
@@ -50,6 +58,8 @@ class CallStyle:
     """The word that stands before the name of a tool."""
     intro: str = ""
     """What is written before that word."""
+    pairs: Pairs | None = None
+    """How calls are read that are no JSON."""
 
     def said(self, content: str, calls: Sequence[ToolCall], first: int = 0) -> Said:
         """The message of a turn that calls tools; its calls are numbered from `first`."""
@@ -67,13 +77,15 @@ class CallStyle:
         """Translate what a model wrote into the canonical form of calls."""
         if self.format is not None:
             return to_canonical(text, self.format, tools)
+        if self.pairs is not None:
+            return self.pairs.read(text, tools)
         names = "|".join(re.escape(tool.name) for tool in tools)
         lines, at, before = [], 0, None
         for found in re.finditer(rf"{re.escape(self.lead)}\s*({names})(?![\w.-])[^{{]*", text):
             if found.start() < at:
                 continue
             if before is None:
-                before = text[: found.start()].rstrip().removesuffix(self.intro).strip()
+                before = before_words(text[: found.start()], self.intro.split())
             line, at = _call_at(text, found.end(), found[1])
             lines.append(line)
         return text if before is None else "\n".join(filter(None, [before, *lines]))
@@ -87,12 +99,13 @@ def call_id(number: int) -> str:
     return f"call{number:05d}"
 
 
-def find_calls(template: Template, ends: Sequence[str]) -> CallStyle | None:
+def find_calls(template: Template, ends: Sequence[str], *, is_implied: bool) -> CallStyle | None:
     """The template's own way to write calls; None where it has none that can be read back.
 
     Args:
         template: Whose.
         ends: Texts of the tokens that end a turn, the surest first.
+        is_implied: Is there no such token, a turn ends where another role begins?
     """
     user = {"role": "user", "content": "?"}
     try:
@@ -107,7 +120,9 @@ def find_calls(template: Template, ends: Sequence[str]) -> CallStyle | None:
             written = [_written(template, style, call, told) for call in _PROBES]
             if None in written:
                 continue
-            bare = [_without_end(text or "", ends) for text in written]
+            bare = [text or "" for text in written]
+            if not is_implied:
+                bare = [_without_end(template, text, ends) for text in bare]
             if found := _readable(style, bare):
                 return found
     return None
@@ -124,11 +139,11 @@ def _written(template: Template, style: CallStyle, call: ToolCall, told: str) ->
     return text[min(len(text), len(told)) if start is None else start :]
 
 
-def _without_end(text: str, ends: Sequence[str]) -> str:
-    for end in ends:
-        if end in text:
-            return text[: text.rindex(end)]
-    return text
+def _without_end(template: Template, text: str, ends: Sequence[str]) -> str:
+    """A written call without the token that ends the turn: the last one, if no other is known."""
+    last = template.specials(text)[-1:]
+    end = next((end for end in (*ends, *last) if end in text), None)
+    return text if end is None else text[: text.rindex(end)]
 
 
 def _readable(style: CallStyle, texts: Sequence[str]) -> CallStyle | None:
@@ -138,6 +153,8 @@ def _readable(style: CallStyle, texts: Sequence[str]) -> CallStyle | None:
     if name in texts[0] and (words := texts[0][: texts[0].index(name)].split()):
         intro = texts[0][: texts[0].index(name)].rstrip().removesuffix(words[-1]).rstrip()
         styles.append(CallStyle(style.is_text, style.empty, None, words[-1], intro))
+    if pairs := find_pairs(texts[0], _PROBES[0], texts[2]):
+        styles.append(CallStyle(style.is_text, style.empty, pairs=pairs))
     for candidate in styles:
         parsed = [parse_action(candidate.read(text, PROBE_TOOLS)) for text in texts]
         if all(p.items == [call] for p, call in zip(parsed, _PROBES, strict=True)):

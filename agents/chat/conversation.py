@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from copy import copy
 from dataclasses import dataclass, field, replace
 
 from turnhalle.envs.core import Message, ToolSpec
@@ -22,6 +23,8 @@ class _Turn:
     token_ids: list[int]
     """`[C]` as sampled."""
     spoken: Spoken
+    header: list[int]
+    """What stood right before it, from the last special token on."""
     answer: tuple[Message, ...] = ()
     """What the environment said to it."""
 
@@ -60,20 +63,13 @@ class Conversation:
             self._sum_up(token_ids, before)
             return None
         action, spoken = self.chat.understand(token_ids, self.tools, before)
-        self.turns.append(_Turn(token_ids, spoken))
+        self.turns.append(_Turn(token_ids, spoken, self.chat.template.header(before)))
         return action
 
     def take_segments(self) -> list[Segment]:
         """The segments of the turn that `add` finished."""
         segments, self._segments = self._segments, []
         return segments
-
-    def fork(self) -> Conversation:
-        """Another conversation with this history; what it drifts from now on is counted apart."""
-        other = replace(self, turns=[replace(turn) for turn in self.turns], drift=Counter())
-        other.context, other._segments = list(self.context), list(self._segments)
-        other._is_summing_up = self._is_summing_up
-        return other
 
     def answer_tokens(self, messages: Sequence[Message]) -> list[int]:
         """Tokens that an answer to the last turn would add, were it given."""
@@ -90,6 +86,14 @@ class Conversation:
             self._go_on(self.context + self.tail(turn, request))
             return
         self._go_on(self._history.follow(self))
+
+    def fork(self) -> Conversation:
+        """Another conversation that goes on from here; what is counted is counted anew."""
+        twin = copy(self)
+        twin.context, twin._segments = list(self.context), list(self._segments)
+        twin.turns = [replace(turn) for turn in self.turns]
+        twin.drift = Counter()
+        return twin
 
     def tail(self, turn: _Turn, *more: Message) -> list[int]:
         """Tokens that follow a turn as it was sampled: its end, its answer, the next header."""
@@ -129,5 +133,7 @@ class Conversation:
         ended = bool(ids) and ids[-1] in self.chat.stop_ids
         drift["cut"] += not ended
         said = ids[:-1] if ended else ids
-        drift["retokenised"] += self.chat.template.encode(turn.spoken.text) != said
+        template = self.chat.template
+        text = template.decode(turn.header) + turn.spoken.text
+        drift["retokenised"] += template.encode(text) != turn.header + said
         drift["rewritten"] += not self.chat.keeps(turn.spoken, self.tools)

@@ -62,4 +62,6 @@ class ChatOptions(BaseModel):
         known = {k: v for k, v in settings.items() if k in type(self).model_fields}
         if unknown := settings.keys() - known.keys():
             raise ModelError(f"turnhalle.json of the model: unknown {', '.join(sorted(unknown))}")
+        if self.history is not None:  # the folder's numbers are for the folder's policy
+            known = {k: v for k, v in known.items() if k not in ("window", "summarise_above")}
         return ChatOptions(**(known | self.model_dump(exclude_none=True)))

@@ -26,6 +26,9 @@ PLAIN = (
 
 _BY_NAME = {"chatml": CHATML, "plain": PLAIN}
 
+_MAX_HEADER = 32
+"""Tokens; a header is a few."""
+
 Said = dict[str, Any]
 """A message as templates take it."""
 
@@ -39,6 +42,7 @@ class Template:
         self.tokenizer, self.name = tokenizer, name
         self.has_parts = False
         """Does it take the content of a message as a list of parts?"""
+        self._special_ids = {*tokenizer.all_special_ids, *tokenizer.added_tokens_decoder}
         midnight = datetime.datetime.combine(date, datetime.time())
         # A clock in the template would let a run depend on the day it is resumed.
         self._variables = {"strftime_now": midnight.strftime, **variables}
@@ -75,6 +79,18 @@ class Template:
         """The text of token ids, special tokens included."""
         text: str = self.tokenizer.decode(list(ids), clean_up_tokenization_spaces=False)
         return text
+
+    def specials(self, text: str) -> list[str]:
+        """The special tokens of a text, in order."""
+        ids = [i for i in self.encode(text) if i in self._special_ids]
+        tokens: list[str] = self.tokenizer.convert_ids_to_tokens(ids)
+        return tokens
+
+    def header(self, context: Sequence[int]) -> list[int]:
+        """The end of a context, from its last special token on."""
+        places = range(len(context) - 1, max(-1, len(context) - 1 - _MAX_HEADER), -1)
+        start = next((i for i in places if context[i] in self._special_ids), len(context))
+        return list(context[start:])
 
     def _with_parts(self, message: Said) -> Said:
         content = message.get("content")

@@ -80,7 +80,7 @@ def find_thinking(
 def _before_calls(template: Template, calls: CallStyle, field: str) -> list[str]:
     """What stands between thinking and a call."""
     user = {"role": "user", "content": "?"}
-    call = ToolCall(name=PROBE_TOOLS[0].name, arguments={"key": "x", "count": 1})
+    call = ToolCall(name=PROBE_TOOLS[0].name, arguments={"count": 1, "fruit": "x", "more": "x"})
     prompt = template.render([user], PROBE_TOOLS)
     bare = _render(template, [user, calls.said("", [call])], PROBE_TOOLS)
     whole = _render(template, [user, calls.said("", [call]) | {field: REASON}], PROBE_TOOLS)

@@ -52,14 +52,17 @@ TRL = (
 
 _SPECIAL = re.compile(
     r"<\|[^|<>\s]{1,40}\|>|<｜[^｜<>]{1,40}｜>|<(?:start|end)_of_(?:turn|utterance)>"
-    r"|<\|?turn\|?>|</?s>|\[/?(?:INST|TOOL_CALLS|TOOL_RESULTS|AVAILABLE_TOOLS)\]"
+    r"|<\|?(?:turn|tool|tool_call|tool_response|channel)\|?>|</?(?:s|tool_call|arg_key)>|\[/?(?:INST|TOOL_CALLS|TOOL_RESULTS|AVAILABLE_TOOLS)\]"
 )
 _EOS = {"gptoss": "<|return|>", "deepseek": "<｜end▁of▁sentence｜>", "mistral": "</s>"}
 
 
 @pytest.fixture(scope="session")
 def make_tokenizer() -> Callable[..., Any]:
-    """Make a byte-level tokenizer with the special tokens of a template, given by name or text."""
+    """Make a byte-level tokenizer with the special tokens of a template, given by name or text.
+
+    `merged` gives it merges, over words as GPT-2 or as Qwen splits them.
+    """
     return _tokenizer
 
 
@@ -70,7 +73,18 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         metafunc.parametrize("deployed", [*OWN, *names])
 
 
-def _tokenizer(name: str, template: str | None = None) -> Any:
+_CORPUS = [
+    "What is it? Be brief. Yes, seven pears and a fig.",
+    "the tool of the user\n\n",
+    "system",
+]
+
+
+_WORDS = r"[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+"""How the tokenizers of Qwen and Llama 3 split a text: line ends stay together."""
+
+
+def _tokenizer(name: str, template: str | None = None, *, merged: str | None = None) -> Any:
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers
     from transformers import PreTrainedTokenizerFast
 
@@ -86,6 +100,23 @@ def _tokenizer(name: str, template: str | None = None) -> Any:
     core.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     core.decoder = decoders.ByteLevel()
     core.add_special_tokens(special)
+    if merged is not None:
+        from tokenizers import Regex
+        from tokenizers.trainers import BpeTrainer
+
+        if merged == "qwen":
+            splits = pre_tokenizers.Split(Regex(_WORDS), behavior="isolated")
+            as_bytes = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+            core.pre_tokenizer = pre_tokenizers.Sequence([splits, as_bytes])
+        core.train_from_iterator(
+            _CORPUS * 9,
+            BpeTrainer(
+                vocab_size=len(vocabulary) + 80,
+                special_tokens=special,
+                initial_alphabet=alphabet,
+                show_progress=False,
+            ),
+        )
     made = PreTrainedTokenizerFast(tokenizer_object=core, eos_token=eos, bos_token="<bos>")
     made.chat_template = text
     return made

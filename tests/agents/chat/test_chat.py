@@ -207,3 +207,9 @@ def test_given_options_win_over_the_model_s_own() -> None:
     settings = {"system_prompt": "", "tool_format": "compact"}
     merged = ChatOptions(tool_format="hermes").over(settings)
     assert merged == ChatOptions(system_prompt="", tool_format="hermes")
+
+
+def test_another_history_than_the_model_s_own_leaves_its_numbers_behind() -> None:
+    settings = {"history": "window", "window": 3}
+    assert ChatOptions().over(settings).window == 3
+    ChatOptions(history="append").over(settings).check()

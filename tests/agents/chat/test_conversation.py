@@ -90,6 +90,18 @@ def test_another_tokenisation_makes_a_branch_and_is_counted(make_tokenizer: Make
         assert played.talk.drift["branches"] == expected
 
 
+def test_a_header_that_merges_with_what_follows_is_counted(make_tokenizer: MakeTokenizer) -> None:
+    """GPT-2's rule takes two line ends apart where a word follows: as history they are others."""
+    for merged, expected in (("gpt2", 1), ("qwen", 0)):
+        chat = Chat(make_tokenizer("llama3", merged=merged), ChatOptions())
+        assert len(chat.template.encode("\n\n")) == 1
+        talk = Conversation(chat, user("?"), [])
+        ids = [*chat.template.encode("four"), min(chat.stop_ids)]
+        talk.add(ids, [-1.0] * len(ids), 0)
+        talk.observe(user("sure?"))
+        assert talk.drift["retokenised"] == expected
+
+
 def test_a_turn_that_was_cut_gets_its_end_from_the_template(make_tokenizer: MakeTokenizer) -> None:
     for history in ("append", "as-template"):
         played = Played(make_tokenizer, "chatml", history=history)
@@ -152,6 +164,21 @@ def test_what_cannot_be_rendered_stays_as_it_was_sampled(make_tokenizer: MakeTok
     played.hear("?")
     assert played.talk.drift["unrenderable"] == 1
     assert played.talk.context[: len(before)] == before
+
+
+def test_forks_go_on_apart(make_tokenizer: MakeTokenizer) -> None:
+    played = Played(make_tokenizer, "qwen3")
+    played.say("<think>\nhm\n</think>\n\none")
+    twin = played.talk.fork()
+    alone = Played(make_tokenizer, "qwen3")
+    alone.say("<think>\nhm\n</think>\n\none")
+    played.hear("Sure?")
+    twin.observe(user("Really?"))
+    alone.hear("Really?")
+    assert "Really?" not in played.text
+    assert twin.context == alone.talk.context
+    assert twin.take_segments() == alone.talk.take_segments()
+    assert twin.drift == alone.talk.drift
 
 
 def test_the_tiny_policy_appends() -> None:
