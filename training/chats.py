@@ -1,8 +1,8 @@
 """Chats from JSONL files: examples to imitate, and pairs of answers of which one is better.
 
-A line of a chat is `{"messages": [{"role": ..., "content": ...}, ...]}`; every assistant message is
-learned. A line of a pair is `{"messages": [...], "chosen": "...", "rejected": "..."}`: two answers to
-the same conversation, which ends with what the assistant answers to.
+A line of a chat is `{"messages": [{"role": ..., "content": ...}, ...]}`; every assistant message
+is learned. A line of a pair is `{"messages": [...], "chosen": "...", "rejected": "..."}`: two
+answers to the same conversation, which ends with what the assistant answers to.
 """
 
 from __future__ import annotations
