@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from turnhalle.agents.core import Group
+from turnhalle.agents.evaluate import fault_rates
 
 from .credit.assign import Credit
 from .credit.episodes import Floats
@@ -17,6 +18,7 @@ def rollout_metrics(groups: Sequence[Group], credit: Credit) -> dict[str, float]
 
     `success` and `return` are means over episodes, `turns` and `tokens` too (`tokens` counts
     sampled ones); `skipped_groups` had no variance, `masked_episodes` failed for reasons of ours.
+    `faults/<kind>` are tool calls that went wrong in that way, a mean over turns.
     """
     episodes = [t for group in groups for t in group.trajectories]
     counted = [t for t in episodes if not t.is_masked]
@@ -26,6 +28,7 @@ def rollout_metrics(groups: Sequence[Group], credit: Credit) -> dict[str, float]
         for turn in trajectory.turns:
             for name, value in turn.parts.items():
                 parts[f"reward/{name}"] = parts.get(f"reward/{name}", 0.0) + value / n
+    rates = {f"faults/{kind}": rate for kind, rate in fault_rates(counted).items()}
     return {
         "success": sum(t.success for t in counted) / n,
         "return": sum(t.episode_return for t in counted) / n,
@@ -34,6 +37,7 @@ def rollout_metrics(groups: Sequence[Group], credit: Credit) -> dict[str, float]
         "skipped_groups": float(credit.num_groups - credit.num_teaching),
         "masked_episodes": float(len(episodes) - len(counted)),
         **parts,
+        **rates,
     }
 
 
