@@ -20,7 +20,7 @@ PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").glob("*.md")])
 _BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 _SMALL = (
     " --steps 1 --set rollout.tasks=2 --set rollout.group_size=2 --set evaluate.tasks=10"
-    " --set learn.warmup_steps=0 --set rollout.max_new_tokens=8 --set rollout.max_context=3000"
+    " --set learn.warmup_steps=0 --set rollout.max_new_tokens=8 --set rollout.max_context=512"
     " --set model.device=cpu"
 )
 

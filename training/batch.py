@@ -127,7 +127,7 @@ class Batch:
         """Sequences with a log-prob or weight that is no number."""
         columns = (self.sampler_logprob, self.old_logprob, self.ref_logprob, self.weight)
         is_bad = np.any([~np.isfinite(column) for column in columns], axis=0)
-        return np.unique(self.sequence[is_bad]).tolist()
+        return [int(i) for i in np.unique(self.sequence[is_bad])]
 
     def _place(self, chosen: Sequence[int]) -> NDArray[np.int64]:
         place = np.full(len(self.sequences), -1, dtype=np.int64)

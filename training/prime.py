@@ -29,7 +29,9 @@ from turnhalle.envs.seeding import derive_seed
 from turnhalle.envs.tools.formats import from_canonical
 
 from .card import write_card
+from .chats import read_chats, read_pairs
 from .demos import Demonstration, demonstrate, to_example
+from .prefer import PreferOptions, prefer
 from .progress import Listener
 from .scratch import ScratchOptions, new_model, new_tokenizer
 from .sft import SftOptions, fit
@@ -41,18 +43,23 @@ class DemoOptions(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     env: EnvOptions = EnvOptions()
-    episodes: int = Field(8000, ge=1)
-    """Different tasks that the oracle plays, in each stage."""
+    episodes: int = Field(8000, ge=0)
+    """Different tasks that the oracle plays, in each stage; 0 only measures there."""
     mistakes: float = Field(0.5, ge=0, le=1)
     """Mean rate at which demonstrators err; see `training/demos.py`."""
 
 
 class PrimeStage(BaseModel):
-    """One round of imitation."""
+    """One round of imitation, or of preference tuning."""
 
     model_config = ConfigDict(extra="forbid")
 
     sft: SftOptions = SftOptions()
+    pairs: str | None = None
+    """JSONL file of preferences (`training/chats.py`): the stage learns those by DPO, and imitates
+    nothing."""
+    prefer: PreferOptions = PreferOptions()
+    """How it learns from `pairs`."""
     mistakes: float | None = Field(None, ge=0, le=1)
     """Replaces the mistakes of every environment in this stage."""
     imitate_mistakes: bool = False
@@ -66,6 +73,8 @@ class PrimeOptions(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     demos: list[DemoOptions] = Field([DemoOptions()], min_length=1)
+    chats: list[str] = []
+    """JSONL files of chats (`training/chats.py`), imitated along with the demonstrations."""
     scratch: ScratchOptions | None = None
     """Make the model from nothing; None starts from `model`."""
     model: str = "tiny"
@@ -123,6 +132,7 @@ class _Priming:
         self.factories = [demo.env.factory() for demo in options.demos]
         for factory in self.factories:
             factory().reset(options={"split": "eval", "task": 0})
+        self.chats = [chat for path in options.chats for chat in read_chats(Path(path))]
         self.lm: LanguageModel | None = None
         self.chat: Chat | None = None
 
@@ -133,14 +143,13 @@ class _Priming:
         if self.lm is None or self.chat is None:
             self.lm, self.chat = self._start(played)
         lm, chat = self.lm, self.chat
-        examples = [to_example(demo, chat, stage.imitate_mistakes) for demo in played]
-        examples = [example for example in examples if any(example.is_action)]
+        steps = stage.prefer.steps if stage.pairs is not None else stage.sft.steps
         losses: list[float] = []
 
         def on_step(step: int, loss: float) -> bool:
             losses.append(loss)
-            self.listener.progress(f"stage {number + 1}", step, stage.sft.steps)
-            if step % self.options.evaluate_every and step < stage.sft.steps:
+            self.listener.progress(f"stage {number + 1}", step, steps)
+            if step % self.options.evaluate_every and step < steps:
                 return False
             # One pass of snapping serves the whole evaluation.
             with parametrize.cached():
@@ -149,10 +158,20 @@ class _Priming:
             shown = ", ".join(f"{id} {rate:.0%}" for id, rate in rates.items())
             mean = sum(losses) / len(losses)
             losses.clear()
-            self.listener.note(f"step {step}/{stage.sft.steps}: loss {mean:.3f}, success {shown}")
+            self.listener.note(f"step {step}/{steps}: loss {mean:.3f}, success {shown}")
             return min(rates.values()) >= self.options.stop_at
 
-        fit(lm, examples, stage.sft, derive_seed("stage", self.options.seed, number), on_step)
+        seed = derive_seed("stage", self.options.seed, number)
+        if stage.pairs is not None:
+            prefer(lm, read_pairs(Path(stage.pairs), chat), stage.prefer, seed, on_step)
+            return
+        examples = [to_example(demo, chat, stage.imitate_mistakes) for demo in played]
+        examples = [example for example in examples if any(example.is_action)]
+        if not examples:
+            raise ConfigError(
+                f"stages[{number}] has nothing to imitate: set demos[].episodes above 0, or chats"
+            )
+        fit(lm, examples, stage.sft, seed, on_step)
 
     def measure_saved(self, folder: Path) -> tuple[dict[str, Evaluation], dict[str, Evaluation]]:
         """The saved model, held in NF4 as training will hold it, at temperature 1 and 0."""
@@ -163,8 +182,13 @@ class _Priming:
 
     def _play(self, number: int) -> list[Demonstration]:
         """Demonstrations of a stage; no stage repeats a task of another."""
-        stage, played = self.options.stages[number], []
+        stage = self.options.stages[number]
+        if stage.pairs is not None and self.lm is not None:
+            return []
+        played = list(self.chats)
         for demo, factory in zip(self.options.demos, self.factories, strict=True):
+            if not demo.episodes:
+                continue
             mistakes = demo.mistakes if stage.mistakes is None else stage.mistakes
             first = number * demo.episodes
             demos = demonstrate(factory, demo.episodes, mistakes, self.options.seed, first)

@@ -39,18 +39,20 @@ class RunFolder:
         """What the checkpoint says of the run; of one that begins, its first step."""
         return {"step": 0} if self.checkpoint is None else checkpoint_state(self.checkpoint)
 
-    def keep_start(self, start: Path | None) -> Path | None:
-        """Copy the adapter that training starts from, so that the run depends on nothing else."""
-        if start is None:
-            return None
+    def start(self, given: str | None) -> Path | None:
+        """The adapter that training starts from: the run's own copy, once it has one."""
         kept = self.path / _REFERENCE
-        if not kept.exists():
+        return None if given is None else kept if kept.exists() else Path(given)
+
+    def keep_start(self, start: Path | None) -> None:
+        """Copy the adapter that training starts from, so that the run depends on nothing else."""
+        kept = self.path / _REFERENCE
+        if start is not None and not kept.exists():
             partial = self.path / f".{_REFERENCE}.partial"
             shutil.rmtree(partial, ignore_errors=True)
             partial.mkdir(parents=True)
             _copy_adapter(start, partial)
             partial.rename(kept)
-        return kept
 
     def save(self, state: dict[str, Any], learner: Learner, keep: int) -> Path:
         """Write a checkpoint."""

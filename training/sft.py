@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field
@@ -20,6 +20,8 @@ from turnhalle.envs.seeding import derive_rng
 from turnhalle.kernels.logprob import token_logprobs
 
 from .demos import Example
+
+Item = TypeVar("Item")
 
 _BUCKET_BATCHES = 16
 """Examples are sorted by length within this many batches: little padding, random enough."""
@@ -66,32 +68,49 @@ def fit(
         on_step: Called after each step with its number, from 1, and its loss in nats a token;
             True ends the training.
     """
+    batches = batches_of(examples, lambda e: len(e.token_ids), options.batch_tokens, seed)
+
+    def loss() -> torch.Tensor:
+        logprobs, _ = action_logprobs(lm, next(batches))
+        return -logprobs.mean()
+
+    descend(lm, loss, options, on_step)
+
+
+def descend(
+    lm: LanguageModel,
+    loss: Callable[[], torch.Tensor],
+    options: SftOptions,
+    on_step: Callable[[int, float], bool] | None = None,
+) -> None:
+    """Train all weights of a model; `loss` is asked for the next batch's, `on_step` as in `fit`."""
     model = lm.model
     model.requires_grad_(True)
     parameters = list(model.parameters())
     optimizer = torch.optim.AdamW(
         parameters, lr=options.learning_rate, betas=(0.9, 0.95), weight_decay=options.weight_decay
     )
-    batches = _batches(examples, options.batch_tokens, seed)
     if options.snap:
         _snap_layers(lm)
     for step in range(options.steps):
         for group in optimizer.param_groups:
             group["lr"] = options.learning_rate * _schedule(step, options)
-        loss = _loss(lm, next(batches))
+        value = loss()
         optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+        value.backward()
         torch.nn.utils.clip_grad_norm_(parameters, options.max_grad_norm)
         optimizer.step()
-        if on_step is not None and on_step(step + 1, loss.item()):
+        if on_step is not None and on_step(step + 1, value.item()):
             break
     if options.snap:
         _keep_snapped(lm)
     model.requires_grad_(False)
 
 
-def _loss(lm: LanguageModel, batch: list[Example]) -> torch.Tensor:
-    """Mean negative log-likelihood of the action tokens of a batch, in nats."""
+def action_logprobs(
+    lm: LanguageModel, batch: Sequence[Example]
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Log-probs of the action tokens of a batch, in nats, and for each one its example's number."""
     longest = max(len(example.token_ids) for example in batch)
     ids = torch.zeros(len(batch), longest, dtype=torch.long)
     is_action = torch.zeros(len(batch), longest, dtype=torch.bool)
@@ -103,32 +122,34 @@ def _loss(lm: LanguageModel, batch: list[Example]) -> torch.Tensor:
     # The hidden state before a token predicts it.
     predicts = is_action[:, 1:]
     logprobs, _ = token_logprobs(hidden[:, :-1][predicts], lm.head, ids[:, 1:][predicts])
-    return -logprobs.mean()
+    return logprobs, predicts.nonzero()[:, 0]
 
 
-def _batches(examples: Sequence[Example], tokens: int, seed: int) -> Iterator[list[Example]]:
-    """Batches of about equal length without end, every example once an epoch."""
+def batches_of(
+    items: Sequence[Item], length: Callable[[Item], int], tokens: int, seed: int
+) -> Iterator[list[Item]]:
+    """Batches of about equal length without end, every item once an epoch."""
     epoch = 0
     while True:
         rng = derive_rng("sft order", seed, epoch)
-        order = rng.sample(range(len(examples)), len(examples))
-        mean = sum(len(e.token_ids) for e in examples) / len(examples)
+        order = rng.sample(range(len(items)), len(items))
+        mean = sum(length(item) for item in items) / len(items)
         bucket = max(1, int(_BUCKET_BATCHES * tokens / mean))
-        batches: list[list[Example]] = []
+        batches: list[list[Item]] = []
         for start in range(0, len(order), bucket):
-            part = [examples[i] for i in order[start : start + bucket]]
-            batches += _split(sorted(part, key=lambda e: len(e.token_ids)), tokens)
+            part = [items[i] for i in order[start : start + bucket]]
+            batches += _split(sorted(part, key=length), length, tokens)
         rng.shuffle(batches)
         yield from batches
         epoch += 1
 
 
-def _split(examples: list[Example], tokens: int) -> list[list[Example]]:
-    batches: list[list[Example]] = [[]]
-    for example in examples:
-        if batches[-1] and (len(batches[-1]) + 1) * len(example.token_ids) > tokens:
+def _split(items: list[Item], length: Callable[[Item], int], tokens: int) -> list[list[Item]]:
+    batches: list[list[Item]] = [[]]
+    for item in items:
+        if batches[-1] and (len(batches[-1]) + 1) * length(item) > tokens:
             batches.append([])
-        batches[-1].append(example)
+        batches[-1].append(item)
     return batches
 
 

@@ -87,7 +87,7 @@ class Trainer:
         self._home = RunFolder(folder, resume=resume)
         state = self._home.state()
         self._step: int = state["step"]
-        start = None if options.start_from is None else Path(options.start_from)
+        start = self._home.start(options.start_from)
         chat = load_chat(options.model.name, options.chat)
         self._lm = load_model(
             options.model,
@@ -109,8 +109,8 @@ class Trainer:
         )
         self._sampler = Sampler(options, factories, self._policy)
         self._store = RunStore(folder, create=not resume)
-        kept = self._home.keep_start(start)
-        self._reference = Reference(self._lm, kept) if options.kl.weight else None
+        self._home.keep_start(start)
+        self._reference = Reference(self._lm, start) if options.kl.weight else None
         temperature = options.rollout.temperature
         self._learner = Learner(
             self._lm, options.learn, temperature, options.objective, self._reference

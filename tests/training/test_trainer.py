@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -302,3 +304,73 @@ def test_a_summary_that_would_never_be_asked_for_is_refused(tmp_path: Path) -> N
     chat = {"history": "summarise", "summarise_above": 10**6}
     with pytest.raises(ConfigError, match="the context ends at"):
         Trainer(options(chat=chat), tmp_path / "run", Silent())
+
+
+def test_three_updates_in_a_row_without_numbers_end_the_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from turnhalle.envs.errors import DivergedError
+    from turnhalle.training import learner
+
+    real = learner.score
+
+    def broken(*given: Any) -> Any:
+        scores = real(*given)
+        poison = torch.full_like(scores.logprobs, torch.nan) if torch.is_grad_enabled() else 0.0
+        return replace(scores, logprobs=scores.logprobs + poison)
+
+    monkeypatch.setattr(learner, "score", broken)
+    small = {"tasks": 2, "group_size": 4, "max_new_tokens": 24}
+    given = options(rollout=small, evaluate={"tasks": 10, "every": 0}, steps=9)
+    with pytest.raises(DivergedError, match=r"3 updates in a row .* task \d+ \(train\), rollout"):
+        train(given, tmp_path / "run")
+    events = RunStore(tmp_path / "run", read_only=True).events()
+    assert {kind for _, kind, _ in events} >= {"not_finite"}
+    assert all("left out" in text for _, kind, text in events if kind == "not_finite")
+
+
+def test_a_run_that_reaches_its_target_stops_and_says_why(tmp_path: Path) -> None:
+    listener = Noting()
+    given = options(stop={"at_success": 0.05}, evaluate={"tasks": 10, "every": 1}, steps=9)
+    result = train(given, tmp_path / "run", listener=listener)
+    store = RunStore(tmp_path / "run", read_only=True)
+    steps = [step for step, _ in store.metrics("success")]
+    assert len(steps) < 9
+    assert result.stopped is not None
+    assert [event for event in store.events() if event[1] == "early_stop"] == [
+        (steps[-1], "early_stop", result.stopped)
+    ]
+    assert any("stopping early" in note for note in listener.notes)
+    # It goes on no further, and does not say it twice.
+    assert train(given, tmp_path / "run", resume=True).stopped == result.stopped
+    assert len([e for e in store.events() if e[1] == "early_stop"]) == 1
+
+
+def test_training_goes_on_from_an_adapter_and_keeps_it_as_its_reference(
+    finished: Path, tmp_path: Path
+) -> None:
+    """The reference is a copy: the run resumes after the first one is gone."""
+    start = tmp_path / "start"
+    shutil.copytree(finished / "adapter", start)
+    given = options(
+        start_from=str(start), kl={"weight": 0.05}, steps=1, evaluate={"tasks": 10, "every": 0}
+    )
+    train(given, tmp_path / "run")
+    kept = tmp_path / "run" / "reference" / "adapter_model.safetensors"
+    assert kept.read_bytes() == adapter_bytes(finished)
+    assert adapter_bytes(tmp_path / "run") != adapter_bytes(finished)
+    before = recorded(tmp_path / "run")
+    shutil.rmtree(start)
+    train(given.model_copy(update={"steps": 2}), tmp_path / "run", resume=True)
+    after = recorded(tmp_path / "run")
+    assert after["ref_kl"][:1] == before["ref_kl"]
+    assert len(after["ref_kl"]) == 2
+
+
+def test_environments_can_be_mixed_and_are_measured_apart(tmp_path: Path) -> None:
+    given = options(mix=[{"env": {"id": "tools"}}], steps=1, evaluate={"tasks": 10, "every": 0})
+    result = train(given, tmp_path / "run")
+    assert len(result.after.trajectories) == 20
+    metrics = recorded(tmp_path / "run")
+    for id in ("turnhalle/Math-v0", "turnhalle/Tools-v0"):
+        assert len(metrics[f"eval/success/{id}"]) == 2

@@ -1,0 +1,132 @@
+"""Killed anywhere, with everything on, a run goes on as if it had never been stopped."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from safetensors.torch import load_file
+
+from turnhalle.agents.store import RunStore
+from turnhalle.training.checkpoint import list_checkpoints
+from turnhalle.training.options import TrainOptions
+from turnhalle.training.progress import Silent
+from turnhalle.training.trainer import Trainer
+
+KILLERS = {
+    "mid-rollout": """
+class Dies(Silent):
+    def progress(self, what, done, total):
+        if what == "step 3" and done > 2: kill()
+listener = Dies()
+""",
+    "mid-update": """
+listener, real = Silent(), Learner._clip
+calls = []
+def clip(self):
+    calls.append(1)
+    if len(calls) == 5: kill()
+    return real(self)
+Learner._clip = clip
+""",
+    "mid-checkpoint": """
+listener, real = Silent(), checkpoint._optimizer_state
+calls = []
+def state(learner):
+    calls.append(1)
+    if len(calls) == 3: kill()
+    return real(learner)
+checkpoint._optimizer_state = state
+""",
+    "before-the-checkpoint": """
+class Dies(Silent):
+    def step(self, step, metrics):
+        if step == 2: kill()
+listener = Dies()
+""",
+}
+_CODE = """
+import os, signal, sys
+from pathlib import Path
+from turnhalle.training import checkpoint
+from turnhalle.training.learner import Learner
+from turnhalle.training.options import TrainOptions
+from turnhalle.training.progress import Silent
+from turnhalle.training.trainer import Trainer
+def kill(): os.kill(os.getpid(), signal.SIGKILL)
+{killer}
+options = TrainOptions.model_validate_json(sys.argv[1])
+Trainer(options, Path(sys.argv[2]), listener).run()
+"""
+
+
+def options() -> TrainOptions:
+    """Critic, price on KL in the reward, correction, epochs: all that has a state."""
+    return TrainOptions.model_validate(
+        {
+            "env": {"id": "math"},
+            "model": {"precision": "nf4", "device": "cpu", "lora_rank": 4},
+            "rollout": {"tasks": 3, "group_size": 3, "max_new_tokens": 20},
+            "overlong": {"buffer_tokens": 4},
+            "credit": {"estimator": "ppo", "gamma": 0.9},
+            "kl": {"weight": 0.01, "place": "reward", "estimator": "k1"},
+            "correction": {"level": "geometric"},
+            "learn": {"epochs": 2, "minibatches": 1},
+            "evaluate": {"tasks": 10, "every": 0},
+            "steps": 3,
+            "checkpoint_every": 1,
+        }
+    )
+
+
+def left_behind(folder: Path) -> tuple[Any, ...]:
+    """Metrics (not those of the clock), adapter and critic."""
+    store = RunStore(folder, read_only=True)
+    names = [n for n in store.metric_names() if not n.startswith("time/") and n != "parity"]
+    metrics = {name: store.metrics(name) for name in names}
+    episodes = len(store.episode_ids("train"))
+    store.close()
+    last = list_checkpoints(folder / "checkpoints")[-1]
+    critic = {k: v.tolist() for k, v in load_file(last / "critic.safetensors").items()}
+    adapter = (folder / "adapter" / "adapter_model.safetensors").read_bytes()
+    return metrics, episodes, critic, adapter
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, ...]:
+    folder = tmp_path_factory.mktemp("runs") / "whole"
+    trainer = Trainer(options(), folder, Silent())
+    trainer.run()
+    trainer.close()
+    return left_behind(folder)
+
+
+@pytest.mark.parametrize(
+    "place",
+    [
+        "mid-rollout",
+        "mid-checkpoint",
+        pytest.param("mid-update", marks=pytest.mark.slow),
+        pytest.param("before-the-checkpoint", marks=pytest.mark.slow),
+    ],
+)
+def test_a_killed_run_goes_on_bit_for_bit(
+    whole: tuple[Any, ...], tmp_path: Path, place: str
+) -> None:
+    folder = tmp_path / "killed"
+    code = _CODE.format(killer=KILLERS[place])
+    command = [sys.executable, "-c", code, options().model_dump_json(), str(folder)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    store = RunStore(folder, read_only=True)
+    saved = TrainOptions.model_validate(store.get("options"))
+    store.close()
+    trainer = Trainer(saved, folder, Silent(), resume=True)
+    trainer.run()
+    trainer.close()
+    assert left_behind(folder) == whole
+    assert any(whole[2]["weight"])  # the critic has learned something
