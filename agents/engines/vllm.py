@@ -204,7 +204,7 @@ class VllmEngine:
 
 
 def _lora_config(lm: LanguageModel) -> dict[str, Any] | None:
-    """peft's configuration as plain JSON, which survives the way to another process."""
+    """Peft's configuration as plain JSON, which survives the way to another process."""
     if lm.peft is None:
         return None
     config = lm.peft.peft_config[lm.peft.active_adapter].to_dict()

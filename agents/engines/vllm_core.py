@@ -105,7 +105,9 @@ class VllmCore:
 
     def abort_all(self) -> None:
         """Forget every turn, those too that an exception left half done."""
-        self._engine.abort_request(list(self._engine.output_processor.request_states), internal=True)
+        self._engine.abort_request(
+            list(self._engine.output_processor.request_states), internal=True
+        )
 
     def put_adapter(self, name: str, blob: bytes) -> None:
         """Sample with an adapter from now on.

@@ -76,7 +76,9 @@ def jobs(count: int) -> list[Job]:
 
 
 def said(played: list[Trajectory]) -> list[list[tuple[str, str, float]]]:
-    return [[(t.observation, t.action, t.reward) for t in trajectory.turns] for trajectory in played]
+    return [
+        [(t.observation, t.action, t.reward) for t in trajectory.turns] for trajectory in played
+    ]
 
 
 def test_a_tenth_that_hangs_raises_or_floods_harms_nobody_else() -> None:

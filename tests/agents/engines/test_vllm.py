@@ -21,11 +21,10 @@ import torch
 
 from turnhalle.agents.chat import ChatOptions, load_chat
 from turnhalle.agents.engines.base import Completion, Engine, Request, Sampling
-from turnhalle.agents.engines.local import TransformersEngine
 from turnhalle.agents.engines.options import EngineOptions, VllmOptions
 from turnhalle.agents.engines.parity import require_adapter_in_force, require_parity
-from turnhalle.agents.lm import LanguageModel
 from turnhalle.agents.llm import LLMPolicy
+from turnhalle.agents.lm import LanguageModel
 from turnhalle.agents.models import ModelOptions, load_model
 from turnhalle.agents.process import tune_process
 from turnhalle.agents.rollout import Job, rollout
@@ -383,7 +382,9 @@ def test_a_process_that_is_killed_is_started_again_and_its_turns_go_on(
     from turnhalle.agents.engines.vllm import VllmEngine
 
     # Long enough to be killed in the middle.
-    asked = [Request(i, prompt(i, 40), i, Sampling(max_new_tokens=400), frozenset()) for i in (1, 2)]
+    asked = [
+        Request(i, prompt(i, 40), i, Sampling(max_new_tokens=400), frozenset()) for i in (1, 2)
+    ]
     whole = run(engine, asked)
     apart = VllmEngine(lm, VllmOptions(own_process=True), max_context=512)
     try:
