@@ -2,8 +2,8 @@
 
 A random Qwen3 of 0.87 M parameters plays 8 tasks x 8 rollouts x 3 turns x 32 tokens behind a prompt
 of 200 tokens; CPU-seconds on one thread, medians of interleaved rounds. Every part runs in a
-process of its own. TRL runs in .venvs/trl (made on first use; `--no-peer` leaves it out), vLLM where it is
-installed (`make vllm`). "Raw" is vLLM's add_request/step loop on the same token ids.
+process of its own. TRL runs in .venvs/trl (made on first use; `--no-peer` leaves it out), vLLM
+where it is installed (`make vllm`). "Raw" is vLLM's add_request/step loop on the same token ids.
 """
 
 from __future__ import annotations
@@ -142,13 +142,11 @@ def vllm(folder: str, rounds: int) -> dict[str, Any]:
     engine = VllmEngine(lm, VllmOptions())
     engine.load_adapter(1, lm.trainable())
     policy = policy_of(folder, engine)
-    prompts = [[40 + (7 * i + j) % 200 for j in range(210)] for i in range(TASKS)]
-    tails = [[50 + j for j in range(45)]] * TURNS
     ways: dict[str, Callable[[int], Any]] = {
         "driver": lambda n: rollout(EnvFactory(Game), policy, jobs(n)),
-        "raw": lambda n: bare(engine, prompts, tails, 0.0, n),
+        "raw": lambda n: bare(engine, *spoken(policy.chat, n), 0.0),
         "driver 50 ms": lambda n: rollout(EnvFactory(SlowGame), policy, jobs(n)),
-        "raw 50 ms": lambda n: bare(engine, prompts, tails, 0.05, n),
+        "raw 50 ms": lambda n: bare(engine, *spoken(policy.chat, n), 0.05),
     }
     measured: dict[str, list[tuple[float, float]]] = {name: [] for name in ways}
     for number in range(rounds + 1):
@@ -166,22 +164,34 @@ def vllm(folder: str, rounds: int) -> dict[str, Any]:
     return {"ways": measured, "sync": syncs}
 
 
-def bare(
-    engine: Any, prompts: list[list[int]], tails: list[list[int]], latency_s: float, number: int
-) -> None:
+def spoken(chat: Any, number: int) -> tuple[list[list[int]], list[list[int]]]:
+    """Token ids of every episode's prompt, and of what environments answer."""
+    prompts, tails = [], []
+    for job in jobs(number):
+        env = Game()
+        _, info = env.reset(options=job.options())
+        prompts.append(chat.prompt(info["messages"], []))
+        if not tails:
+            for _ in range(TURNS):
+                *_, info = env.step("a")
+                tails.append(chat.continuation([], info["messages"]))
+    return prompts, tails
+
+
+def bare(engine: Any, prompts: list[list[int]], tails: list[list[int]], latency_s: float) -> None:
     """The smallest loop that keeps vLLM busy: no chat, no environments, no records."""
     from vllm import SamplingParams
     from vllm.sampling_params import RequestOutputKind
 
     core = engine._core._engine
-    contexts = [[300 + number, *prompts[e // GROUP]] for e in range(EPISODES)]
+    contexts = [list(prompt) for prompt in prompts]
     turns, ready = [0] * EPISODES, [(0.0, e) for e in range(EPISODES)]
     running = 0
     while ready or running:
         while ready and ready[0][0] <= time.perf_counter():
             _, e = heapq.heappop(ready)
             params = SamplingParams(
-                max_tokens=TOKENS, seed=1000 * number + 10 * e + turns[e], ignore_eos=True,
+                max_tokens=TOKENS, seed=10 * e + turns[e], ignore_eos=True,
                 logprobs=0, flat_logprobs=True, detokenize=False,
                 output_kind=RequestOutputKind.FINAL_ONLY,
             )  # fmt: skip
