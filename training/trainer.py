@@ -167,7 +167,8 @@ class Trainer:
                 self._is_parity_checked = True
             rate = scheduled_rate(options.learn, step, options.steps)
             seed = derive_seed("update", options.seed, step)
-            metrics |= self._learner.update(batch, rate, seed) | {"learning_rate": rate}
+            with self._engine.resting():
+                metrics |= self._learner.update(batch, rate, seed) | {"learning_rate": rate}
         done = time.perf_counter()
         tokens = sum(t.num_tokens for group in groups for t in group.trajectories)
         metrics["time/rollout"], metrics["time/update"] = sampled - started, done - sampled

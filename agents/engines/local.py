@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 
 import numpy as np
 import torch
@@ -113,6 +114,10 @@ class TransformersEngine:
         self.adapter_version = version
         for session in self._seats.sessions.values():
             session.cached = []
+
+    def resting(self) -> AbstractContextManager[None]:
+        """The weights are the trainer's; there is nothing to lend."""
+        return nullcontext()
 
     def shutdown(self) -> None:
         """Free the cache."""

@@ -23,6 +23,8 @@ class VllmOptions(BaseModel):
     """Memory of keys and values on a CPU, in GiB."""
     gpu_share: float = Field(0.4, gt=0, le=1)
     """Share of a GPU's memory for weights, keys and values; training has the rest."""
+    sleep: bool = False
+    """Lend that memory to the trainer during updates; vLLM's weights go to the host meanwhile."""
 
 
 class EngineOptions(BaseModel):
