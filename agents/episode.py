@@ -99,9 +99,16 @@ class Episode:
         observation, reward, terminated, truncated, info = step
         record, decision = self.record, self._decision
         assert decision is not None
-        parts = info.get("parts", {})
-        turn = Turn(self._observation, decision.action, reward, parts, decision.segments)
-        record.turns.append(turn)
+        record.turns.append(
+            Turn(
+                self._observation,
+                decision.action,
+                reward,
+                info.get("parts", {}),
+                decision.segments,
+                info.get("faults", {}),
+            )
+        )
         self._see(observation, info)
         record.final_observation = self._observation
         if terminated or truncated:
