@@ -14,6 +14,7 @@ import threading
 import time
 from collections.abc import Awaitable, Callable
 from concurrent.futures import Future
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -107,10 +108,8 @@ class Calls:
         deadline = time.monotonic() + wait_s
         while not answers:
             pause = self._until_next_timeout(deadline)
-            try:
+            with suppress(queue.Empty):
                 self._take(answers, self._answers.get(timeout=pause) if pause else None)
-            except queue.Empty:
-                pass
             while not self._answers.empty():
                 self._take(answers, self._answers.get())
             answers += self._expired()

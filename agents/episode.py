@@ -99,15 +99,16 @@ class Episode:
         observation, reward, terminated, truncated, info = step
         record, decision = self.record, self._decision
         assert decision is not None
-        turn = Turn(
-            self._observation,
-            decision.action,
-            reward,
-            info.get("parts", {}),
-            decision.segments,
-            info.get("faults", {}),
+        record.turns.append(
+            Turn(
+                self._observation,
+                decision.action,
+                reward,
+                info.get("parts", {}),
+                decision.segments,
+                info.get("faults", {}),
+            )
         )
-        record.turns.append(turn)
         self._see(observation, info)
         record.final_observation = self._observation
         if terminated or truncated:

@@ -11,7 +11,7 @@ from turnhalle.envs.errors import EnvError
 from turnhalle.envs.registry import EnvFactory
 
 from .core import Trajectory
-from .limits import LimitOptions
+from .limits import DEFAULT_LIMITS, LimitOptions
 from .policy import Policy
 from .rollout import Job, Watch, rollout
 from .stats import Estimate, paired_difference, wilson
@@ -93,7 +93,7 @@ def evaluate(
     split: str = "eval",
     seed: int = 0,
     watch: Watch | None = None,
-    limits: LimitOptions = LimitOptions(),
+    limits: LimitOptions = DEFAULT_LIMITS,
 ) -> Evaluation:
     """Play tasks 0 to `tasks` - 1 of a split, once each, with sampling seeds fixed by `seed`."""
     jobs = [Job(split, index, 0, seed) for index in range(tasks)]

@@ -45,6 +45,11 @@ class BranchOptions(BaseModel):
         return int(self.factor ** len(self.at))
 
 
+DEFAULT_LIMITS = LimitOptions()
+STRAIGHT = BranchOptions()
+"""No forks."""
+
+
 def shorten(text: str, max_chars: int) -> str:
     """`text`, without its middle where it is too long; says how much is gone."""
     if len(text) <= max_chars:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -10,6 +11,8 @@ import torch
 from turnhalle.envs.errors import ModelError
 from turnhalle.kernels.head import LinearHead
 from turnhalle.kernels.tree_attention import Tree, block_mask, dense_mask
+
+from .engines.attention import can_group, grouping
 
 if TYPE_CHECKING:
     from peft import PeftModel
@@ -37,6 +40,7 @@ class LanguageModel:
             module for module in model.modules() if hasattr(module, "gradient_checkpointing")
         ]
         self._windowed = _sliding_layers(self.config)
+        self._can_group = can_group(self.config)
 
     @property
     def device(self) -> torch.device:
@@ -56,9 +60,10 @@ class LanguageModel:
     @property
     def kv_bytes_per_token(self) -> int:
         """Memory of one token's keys and values over all layers."""
-        heads = self.config.num_key_value_heads
-        dim = getattr(self.config, "head_dim", None)
-        dim = dim or self.config.hidden_size // self.config.num_attention_heads
+        heads: int = self.config.num_key_value_heads
+        dim: int = getattr(self.config, "head_dim", None) or (
+            self.config.hidden_size // self.config.num_attention_heads
+        )
         return 2 * self.num_layers * heads * dim * self.model.dtype.itemsize
 
     @property
@@ -83,16 +88,19 @@ class LanguageModel:
         """
         # transformers drops the cache wherever gradients are checkpointed.
         checkpointed = [m for m in self._checkpointing if m.gradient_checkpointing]
+        mask = self._mask(positions, span)
+        is_decoding = self._can_group and token_ids.shape[1] == 1
         try:
             for module in checkpointed:
                 module.gradient_checkpointing = False
-            output = self._decoder(
-                input_ids=token_ids,
-                position_ids=positions,
-                attention_mask=self._mask(positions, span),
-                past_key_values=cache,
-                use_cache=True,
-            )
+            with grouping(self.config) if is_decoding else nullcontext():
+                output = self._decoder(
+                    input_ids=token_ids,
+                    position_ids=positions,
+                    attention_mask=mask,
+                    past_key_values=cache,
+                    use_cache=True,
+                )
         finally:
             for module in checkpointed:
                 module.gradient_checkpointing = True

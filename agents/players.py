@@ -8,18 +8,25 @@ from turnhalle.envs.errors import ModelError, unknown_name
 from turnhalle.envs.registry import EnvFactory
 
 from .engines.base import Sampling
+from .engines.options import DEFAULT_ENGINE, EngineOptions
 from .policy import Policy
 from .scripted import SCRIPTED, scripted_policy
 from .store import FILE, RunStore
 
 
-def open_policy(name: str, factory: EnvFactory, sampling: Sampling) -> Policy:
+def open_policy(
+    name: str,
+    factory: EnvFactory,
+    sampling: Sampling,
+    engine: EngineOptions = DEFAULT_ENGINE,
+) -> Policy:
     """Open a policy: "oracle", "random", "null", a run's folder, or a model.
 
     Args:
         name: A run's folder stands for the model it trained with the adapter it came to.
         factory: The environment that scripted policies are for.
         sampling: How a language model samples.
+        engine: What samples for it.
 
     Raises:
         UnknownNameError: No such policy.
@@ -49,9 +56,10 @@ def open_policy(name: str, factory: EnvFactory, sampling: Sampling) -> Policy:
             raise ModelError(f"{name} is unfinished; go on with: turnhalle train --resume {name}")
     chat = load_chat(options.name, chat_options)
     lm = load_model(options, adapter=adapter)
-    from .engines.local import TransformersEngine
+    from .engines.open import open_engine
     from .llm import LLMPolicy
     from .process import tune_process
 
     tune_process(lm.num_parameters)
-    return LLMPolicy(name, TransformersEngine(lm), chat, sampling)
+    opened = open_engine(engine, lm, decode=chat.tokenizer.decode)
+    return LLMPolicy(name, opened, chat, sampling)

@@ -10,7 +10,7 @@ from turnhalle.envs.registry import EnvFactory
 from .core import Group, Trajectory
 from .driver import Driver, Watch
 from .episode import Job
-from .limits import BranchOptions, LimitOptions
+from .limits import DEFAULT_LIMITS, STRAIGHT, BranchOptions, LimitOptions
 from .policy import Policy
 
 __all__ = ["Job", "Watch", "rollout", "rollout_groups"]
@@ -21,7 +21,7 @@ def rollout(
     policy: Policy,
     jobs: Sequence[Job],
     watch: Watch | None = None,
-    limits: LimitOptions = LimitOptions(),
+    limits: LimitOptions = DEFAULT_LIMITS,
 ) -> list[Trajectory]:
     """Play all jobs, as many at a time as the policy can; trajectories in the order of the jobs.
 
@@ -37,7 +37,7 @@ def rollout(
     Raises:
         InterruptedRunError: `watch` said so; holds the trajectories that are finished.
     """
-    played = Driver(factory, policy, limits, BranchOptions(), watch).play(jobs)
+    played = Driver(factory, policy, limits, STRAIGHT, watch).play(jobs)
     return [trajectory for _, trajectory in sorted(played.items())]
 
 
@@ -48,8 +48,8 @@ def rollout_groups(
     group_size: int,
     watch: Watch | None = None,
     *,
-    limits: LimitOptions = LimitOptions(),
-    branch: BranchOptions = BranchOptions(),
+    limits: LimitOptions = DEFAULT_LIMITS,
+    branch: BranchOptions = STRAIGHT,
 ) -> list[Group]:
     """Play each job `group_size` times, from the same start and with the same noise.
 

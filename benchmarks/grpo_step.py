@@ -62,7 +62,7 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder:
-        _write_model(Path(folder))
+        write_model(Path(folder))
         print("| what | Turnhalle, CPU-s a step | TRL 1.16, CPU-s a step | ratio |")
         print("|---|---|---|---|")
         for name, precision, is_lora in (
@@ -106,6 +106,15 @@ def _ours(folder: str, precision: Any, is_lora: bool, steps: int) -> list[float]
 
 
 def _trl(folder: str, is_lora: bool, steps: int) -> list[float]:
+    work = {
+        "model": folder, "out": f"{folder}/out", "lora": is_lora, "steps": steps + 1,
+        "tasks": TASKS, "group_size": GROUP, "turns": TURNS, "tokens": TOKENS,
+    }  # fmt: skip
+    return run_trl(work)["step"]
+
+
+def run_trl(work: dict[str, Any]) -> dict[str, list[float]]:
+    """CPU-seconds of TRL's steps, and of the rollouts in them."""
     home = ROOT / ".venvs" / "trl"
     if not (home / ".ready").exists():
         venv.create(home, with_pip=True)
@@ -114,10 +123,6 @@ def _trl(folder: str, is_lora: bool, steps: int) -> list[float]:
         needed = ROOT / "benchmarks" / "peers" / "requirements-trl.txt"
         subprocess.run([*pip, "-r", str(needed)], check=True)
         (home / ".ready").touch()
-    work = {
-        "model": folder, "out": f"{folder}/out", "lora": is_lora, "steps": steps + 1,
-        "tasks": TASKS, "group_size": GROUP, "turns": TURNS, "tokens": TOKENS,
-    }  # fmt: skip
     script = ROOT / "benchmarks" / "peers" / "trl_step.py"
     done = subprocess.run(
         [str(home / "bin" / "python"), str(script), json.dumps(work)],
@@ -126,11 +131,11 @@ def _trl(folder: str, is_lora: bool, steps: int) -> list[float]:
     )
     if done.returncode:
         raise SystemExit(f"TRL failed:\n{done.stderr}")
-    seconds: list[float] = json.loads(done.stdout.strip().splitlines()[-1])
+    seconds: dict[str, list[float]] = json.loads(done.stdout.strip().splitlines()[-1])
     return seconds
 
 
-def _write_model(folder: Path) -> None:
+def write_model(folder: Path) -> None:
     """A random Qwen3 with a byte-level tokenizer."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers
     from transformers import PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM

@@ -186,7 +186,9 @@ class Trainer:
                 metrics["parity"] = self._learner.check_parity(batch)
                 self._is_parity_checked = True
             rate = scheduled_rate(options.learn, step, options.steps)
-            update = self._learner.update(batch, rate, derive_seed("update", options.seed, step))
+            seed = derive_seed("update", options.seed, step)
+            with self._engine.resting():
+                update = self._learner.update(batch, rate, seed)
             metrics |= update.metrics | {"learning_rate": rate}
             self._faults.of_update(step, groups, update)
         metrics |= self._advance(groups)

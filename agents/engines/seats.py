@@ -110,6 +110,12 @@ class Seats:
         self._free, self.width = [], len(slots)
 
 
+def row_of(session: Session) -> int:
+    """The row of a session that has one."""
+    assert session.slot is not None
+    return session.slot
+
+
 def tail(session: Session) -> list[int]:
     """Tokens of the session's turn that are not in its row."""
     assert session.request is not None

@@ -10,7 +10,8 @@ from __future__ import annotations
 import json
 import logging
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -118,13 +119,17 @@ class VllmEngine:
         self._blob = save(named)
         self._put_adapter(version)
 
-    def sleep(self) -> None:
-        """Lend the GPU's memory to the trainer; does nothing on a CPU."""
+    @contextmanager
+    def resting(self) -> Iterator[None]:
+        """Between turns: the trainer has the GPU's memory, where `sleep` says so."""
+        if not self._options.sleep:
+            yield
+            return
         self._core.sleep()
-
-    def wake(self) -> None:
-        """Take the GPU's memory back."""
-        self._core.wake()
+        try:
+            yield
+        finally:
+            self._core.wake()
 
     def shutdown(self) -> None:
         """Stop vLLM and free what it holds; nothing can be submitted any more."""
@@ -204,7 +209,7 @@ class VllmEngine:
 
 
 def _lora_config(lm: LanguageModel) -> dict[str, Any] | None:
-    """peft's configuration as plain JSON, which survives the way to another process."""
+    """Peft's configuration as plain JSON, which survives the way to another process."""
     if lm.peft is None:
         return None
     config = lm.peft.peft_config[lm.peft.active_adapter].to_dict()

@@ -228,4 +228,4 @@ def _on_cpu(serving: Serving) -> dict[str, Any]:
 
 
 def _on_gpu(options: VllmOptions) -> dict[str, Any]:
-    return {"gpu_memory_utilization": options.gpu_share, "enable_sleep_mode": True}
+    return {"gpu_memory_utilization": options.gpu_share, "enable_sleep_mode": options.sleep}

@@ -69,6 +69,19 @@ class Clock(TrainerCallback):
         self.seconds.append(time.process_time() - self.started)
 
 
+ROLLOUTS: list[float] = []
+
+
+class Timed(grpo.GRPOTrainer):
+    """Notes what its rollouts cost: generating and playing, no scoring."""
+
+    def _generate(self, *arguments, **rest):  # type: ignore[no-untyped-def]
+        started = time.process_time()
+        played = super()._generate(*arguments, **rest)
+        ROLLOUTS.append(time.process_time() - started)
+        return played
+
+
 def main() -> None:
     work = json.loads(sys.argv[1])
     torch.set_num_threads(1)
@@ -102,9 +115,12 @@ def main() -> None:
         from peft import LoraConfig
 
         lora = LoraConfig(r=8, lora_alpha=16, target_modules="all-linear")
-    prompts = [[{"role": "user", "content": f"Game {i}: reach the goal."}] for i in range(64)]
+    opening = work.get("opening", "")
+    prompts = [
+        [{"role": "user", "content": f"{opening}Game {i}: reach the goal."}] for i in range(64)
+    ]
     clock = Clock()
-    grpo.GRPOTrainer(
+    Timed(
         model=AutoModelForCausalLM.from_pretrained(work["model"]),
         processing_class=tokenizer,
         args=arguments,
@@ -113,7 +129,7 @@ def main() -> None:
         callbacks=[clock],
         peft_config=lora,
     ).train()
-    print(json.dumps(clock.seconds[1:]))
+    print(json.dumps({"step": clock.seconds[1:], "rollout": ROLLOUTS[1:]}))
 
 
 if __name__ == "__main__":

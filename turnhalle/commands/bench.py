@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.table import Table
 
-from turnhalle.commands.options import Difficulty, EnvName, Options, make_console
+from turnhalle.commands.options import Difficulty, EngineName, EnvName, Options, make_console
 
 if TYPE_CHECKING:
     from turnhalle.agents.evaluate import Evaluation
@@ -29,6 +29,7 @@ def bench(
     difficulty: Difficulty = None,
     option: Options = None,
     seed: Annotated[int, typer.Option("--seed", help="Seed of the sampling.")] = 0,
+    engine: EngineName = None,
 ) -> None:
     """Measure policies on the same held-out tasks.
 
@@ -39,15 +40,18 @@ def bench(
     `turnhalle bench --env gsm8k --option path=test.jsonl --policy Qwen/Qwen3-0.6B -n 1000`.
     """
     from turnhalle.agents.engines.base import Sampling
+    from turnhalle.agents.engines.options import EngineOptions
     from turnhalle.agents.evaluate import evaluate
     from turnhalle.agents.players import open_policy
     from turnhalle.commands.options import parse_options
+    from turnhalle.config import load_options
     from turnhalle.envs.options import EnvOptions
 
     factory = EnvOptions(id=env, difficulty=difficulty, options=parse_options(option)).factory()
     sampling = Sampling(temperature=temperature, max_new_tokens=max_new_tokens)
     # Open all before playing any: a bad name must not cost the others' time.
-    policies = [open_policy(name, factory, sampling) for name in policy]
+    chosen = load_options(EngineOptions, None, {"name": engine})
+    policies = [open_policy(name, factory, sampling, chosen) for name in policy]
     console = make_console()
     results = []
     for player in policies:

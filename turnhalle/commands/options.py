@@ -30,6 +30,9 @@ Options = Annotated[
 Difficulty = Annotated[
     int | None, typer.Option("--difficulty", help="The environment's, from 1.", min=1)
 ]
+EngineName = Annotated[
+    str | None, typer.Option("--engine", help="Who samples: `transformers` (default) or `vllm`.")
+]
 
 
 def make_console() -> Console:

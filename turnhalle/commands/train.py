@@ -9,6 +9,7 @@ import typer
 
 from turnhalle.commands.options import (
     Difficulty,
+    EngineName,
     MaybeEnvName,
     MaybeModel,
     Out,
@@ -32,9 +33,7 @@ def train(
     steps: Annotated[int | None, typer.Option(help="Optimizer steps.", min=1)] = None,
     seed: Seed = None,
     difficulty: Difficulty = None,
-    engine: Annotated[
-        str | None, typer.Option(help="Who samples: `transformers` (default) or `vllm`.")
-    ] = None,
+    engine: EngineName = None,
     set: Sets = None,
     out: Out = None,
     resume: Annotated[

@@ -21,11 +21,10 @@ import torch
 
 from turnhalle.agents.chat import ChatOptions, load_chat
 from turnhalle.agents.engines.base import Completion, Engine, Request, Sampling
-from turnhalle.agents.engines.local import TransformersEngine
-from turnhalle.agents.engines.options import EngineOptions, VllmOptions
+from turnhalle.agents.engines.options import VllmOptions
 from turnhalle.agents.engines.parity import require_adapter_in_force, require_parity
-from turnhalle.agents.lm import LanguageModel
 from turnhalle.agents.llm import LLMPolicy
+from turnhalle.agents.lm import LanguageModel
 from turnhalle.agents.models import ModelOptions, load_model
 from turnhalle.agents.process import tune_process
 from turnhalle.agents.rollout import Job, rollout
@@ -418,7 +417,7 @@ def test_a_run_trains_with_vllm(tmp_path: Path) -> None:
     options = TrainOptions.model_validate(
         {
             "env": {"id": "tools"},
-            "engine": EngineOptions(name="vllm", parity_every=1).model_dump(),
+            "engine": {"name": "vllm", "parity_every": 1, "vllm": {"sleep": True}},
             "rollout": {"tasks": 8, "group_size": 4, "max_new_tokens": 32},
             "evaluate": {"tasks": 20, "every": 0},
             "steps": 4,
