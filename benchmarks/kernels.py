@@ -115,7 +115,7 @@ def logprob_cases(device: str, dtype: torch.dtype, sizes: Sizes, hidden: int) ->
         return checkpointed(x, head, targets, 1.0, x.shape[0] * sizes.words)
 
     def chunked() -> tuple[torch.Tensor, torch.Tensor]:
-        return checkpointed(x, head, targets, 1.0, 1024 * sizes.words)
+        return checkpointed(x, head, targets, 1.0, sizes.tokens // 8 * sizes.words)
 
     def ours() -> tuple[torch.Tensor, torch.Tensor]:
         return token_logprobs(x, head, targets)
