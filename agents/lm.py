@@ -117,10 +117,8 @@ class LanguageModel:
 
     def tree_states(self, token_ids: torch.Tensor, tree: Tree) -> torch.Tensor:
         """Hidden states `[N, H]` of a tree of tokens `[N]`: every branch's, each node once."""
-        if self.device.type == "cuda" and self.config._attn_implementation == "flex_attention":
-            mask = block_mask
-        else:
-            mask = self._dense_mask
+        is_flex = self.config._attn_implementation == "flex_attention"
+        mask: Callable[..., Any] = block_mask if is_flex else self._dense_mask
         hidden: torch.Tensor = self._decoder(
             input_ids=token_ids[None],
             position_ids=tree.depth[None],

@@ -85,7 +85,7 @@ class _LoraLinear(torch.autograd.Function):
             y = torch.addmm(x @ weights[:, :width].T, reduced, weights[:, width:].T)
         ctx.constants = constants
         ctx.save_for_backward(x, reduced, weights if keep_weights else None, *adapters)
-        outputs = y.split([base.shape[0] for base, _, _ in constants], dim=1)
+        outputs: tuple[torch.Tensor, ...] = y.split([c[0].shape[0] for c in constants], dim=1)
         for output, (_, _, bias) in zip(outputs, constants, strict=True):
             if bias is not None:
                 output += bias

@@ -139,7 +139,7 @@ class Stack:
     def _layer(self, module: Any) -> Layer | None:
         """What a peft layer on a 4-bit base computes; None if it computes anything else."""
         adapters = getattr(module, "active_adapters", [])
-        base = getattr(module, "base_layer", None)
+        base: Any = getattr(module, "base_layer", None)
         if type(base).__name__ != "Linear4bit" or len(adapters) != 1:
             return None
         name = adapters[0]
@@ -181,11 +181,12 @@ def _attention(inputs: Stack, outputs: Stack, norms: list[HeadNorm | None]) -> C
         query, key, value = (t.transpose(1, 2) for t in heads)
         if past_key_values is not None:
             key, value = past_key_values.update(key, value, self.layer_idx)
-        eager = sys.modules[type(self).__module__].eager_attention_forward  # type: ignore[attr-defined]
+        eager = sys.modules[type(self).__module__].eager_attention_forward
         attend = ALL_ATTENTION_FUNCTIONS.get_interface(self.config._attn_implementation, eager)
         window = getattr(self, "sliding_window", getattr(self.config, "sliding_window", None))
+        dropout = self.attention_dropout if self.training else 0.0
         out, weights = attend(
-            self, query, key, value, attention_mask, dropout=0.0, scaling=self.scaling,
+            self, query, key, value, attention_mask, dropout=dropout, scaling=self.scaling,
             sliding_window=window, **kwargs,
         )  # fmt: skip
         (projected,) = outputs(out.reshape(*shape, -1))
@@ -196,7 +197,8 @@ def _attention(inputs: Stack, outputs: Stack, norms: list[HeadNorm | None]) -> C
 
 def _mlp(inputs: Stack, outputs: Stack, activation: Activation) -> Callable[..., Any]:
     def forward(self: Any, x: torch.Tensor) -> torch.Tensor:
-        return outputs(swiglu(*inputs(x), activation))[0]
+        gate, up = inputs(x)
+        return outputs(swiglu(gate, up, activation))[0]
 
     return forward
 

@@ -8,6 +8,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from turnhalle.kernels.resources import SHARED_BYTES
 
 SNAPSHOT = Path(__file__).with_name("resources.json")
@@ -29,33 +31,31 @@ def python(*arguments: str) -> str:
     return done.stdout
 
 
-def snapshot() -> dict[str, dict[str, int]]:
-    kernels: dict[str, dict[str, int]] = json.loads(SNAPSHOT.read_text())["kernels"]
-    return kernels
-
-
-def test_the_snapshot_is_what_the_compiler_says() -> None:
-    """`python -m turnhalle.kernels.resources > tests/kernels/resources.json` shows a change."""
-    measured = json.loads(python("-m", "turnhalle.kernels.resources"))
-    assert measured == json.loads(SNAPSHOT.read_text())
-
-
-def test_no_kernel_spills_and_all_fit() -> None:
-    for name, resources in snapshot().items():
+def check(kernels: dict[str, dict[str, int]]) -> None:
+    """No spills, everything fits, matrix products on the tensor cores, bulk loads on Hopper."""
+    for name, resources in kernels.items():
         assert resources["spill_bytes"] == 0, name
         assert resources["registers"] <= 255, name
         assert resources["shared_bytes"] <= SHARED_BYTES[int(name[-2:])], name
-
-
-def test_matrix_products_use_the_tensor_cores_and_on_hopper_bulk_loads() -> None:
-    products = {name: r for name, r in snapshot().items() if "logit_kernel" in name}
+    products = {name: r for name, r in kernels.items() if "logit_kernel" in name}
     assert {name[-2:] for name in products} == {"80", "90"}
     for name, resources in products.items():
         assert resources["tensor_core"] > 0, name
         assert (resources["bulk_loads"] > 0) == name.endswith("90"), name
 
 
+def test_kernels_spill_nothing_and_the_snapshot_is_what_the_compiler_says() -> None:
+    """`python -m turnhalle.kernels.resources > tests/kernels/resources.json` shows a change."""
+    measured = json.loads(python("-m", "turnhalle.kernels.resources"))
+    check(measured["kernels"])
+    snapshot = json.loads(SNAPSHOT.read_text())
+    assert measured["kernels"].keys() == snapshot["kernels"].keys()
+    if measured["triton"] == snapshot["triton"]:  # another compiler has other numbers
+        assert measured == snapshot
+
+
 def test_a_planted_spill_is_seen() -> None:
     resources = json.loads(python("-c", SPILLING))
     assert resources["spill_bytes"] > 0
-    assert resources["tensor_core"] > 0
+    with pytest.raises(AssertionError, match="logit_kernel sm_90"):
+        check({"logit_kernel sm_90": resources})
