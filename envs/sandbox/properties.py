@@ -21,6 +21,11 @@ def attempt(name, action):
         return
     if result is not False:
         found.append(f"{name}: {result}"[:200])
+def pids():
+    try:
+        return [int(name) for name in os.listdir('/proc') if name.isdigit()]
+    except OSError:
+        return [os.getpid(), os.getppid(), 1]
 libc = ctypes.CDLL(None, use_errno=True)
 def call(*arguments):
     wide = [ctypes.c_long(a) if isinstance(a, int) else a for a in arguments]
@@ -109,7 +114,7 @@ PROPERTIES: tuple[Property, ...] = (
     ),
     Property(
         "no environment of the host",
-        "for pid in ['self', *filter(str.isdigit, os.listdir('/proc'))]:\n"
+        "for pid in pids():\n"
         "    def look():\n"
         "        return bytes.fromhex(variable) in open(f'/proc/{pid}/environ', 'rb').read()\n"
         "    attempt(f'environ of {pid}', look)",
@@ -123,13 +128,19 @@ PROPERTIES: tuple[Property, ...] = (
     Property(
         "nobody's rights",
         "status = dict(line.split(':\\t', 1) for line in open('/proc/self/status').read().splitlines() if ':\\t' in line)\n"
-        "for name in ('CapInh', 'CapPrm', 'CapEff', 'CapBnd', 'CapAmb'):\n"
+        "for name in ('CapInh', 'CapPrm', 'CapEff', 'CapAmb'):\n"
         "    if int(status[name], 16): found.append(f'{name} {status[name]}')\n"
         "if status['NoNewPrivs'] != '1' or status['Seccomp'] != '2': found.append('no filter')\n"
         "inside, outside, _ = open('/proc/self/uid_map').read().split()[:3]\n"
         "if os.getuid() == 0 or int(outside) == 0 and int(inside) == os.getuid(): found.append('root')\n"
         "if os.getgroups() not in ([], [os.getgid()]): found.append(f'groups {os.getgroups()}')\n"
         "attempt('setuid', lambda: os.setuid(0))",
+    ),
+    Property(
+        "no rights to be had",
+        "lines = open('/proc/self/status').read().splitlines()\n"
+        "found += [line for line in lines if line[:6] == 'CapBnd' and int(line[8:], 16)]",
+        unclaimed=_tiers("landlock"),  # only root may empty it; no-new-privileges holds too
     ),
     Property(
         "no forbidden system calls",
@@ -194,9 +205,9 @@ PROPERTIES: tuple[Property, ...] = (
     Property(
         "no other processes",
         "mine = {os.getpid(), os.getppid(), 1}\n"
-        "others = [pid for pid in os.listdir('/proc') if pid.isdigit() and int(pid) not in mine]\n"
+        "others = set(pids()) - mine\n"
         "if len(others) > 1: found.append(f'{len(others)} others')\n"
-        "for pid in [p for p in os.listdir('/proc') if p.isdigit() and int(p) != os.getpid()]:\n"
+        "for pid in set(pids()) - {os.getpid()}:\n"
         "    attempt(f'memory of {pid}', lambda: os.close(os.open(f'/proc/{pid}/mem', os.O_RDWR)))\n"
         "    attempt(f'descriptors of {pid}', lambda: os.listdir(f'/proc/{pid}/fd'))\n"
         "    attempt(f'root of {pid}', lambda: os.listdir(f'/proc/{pid}/root/'))",
@@ -204,8 +215,7 @@ PROPERTIES: tuple[Property, ...] = (
     ),
     Property(
         "no descriptors of others",
-        "os.close(os.open('/', os.O_RDONLY))\n"
-        "open_ones = [fd for fd in range(4, 1024) if attempt(f'descriptor {fd}', lambda: os.fstat(fd).st_mode)]",
+        "for fd in range(4, 1024): attempt(f'descriptor {fd}', lambda: os.fstat(fd).st_mode)",
     ),
     Property(
         "nothing is left for the next run",
@@ -233,7 +243,7 @@ PROPERTIES: tuple[Property, ...] = (
         "        if 'w' not in rights: continue\n"
         "        try:\n            memory.seek(start)\n            block = memory.read(end - start)\n"
         "        except (OSError, ValueError): continue\n"
-        "        if block.count(wanted) > 2 * (wanted in (wanted,)): found.append(f'{block.count(wanted)} traces')",
+        "        if block.count(wanted) > 2: found.append(f'{block.count(wanted)} traces')",
     ),
     Property(
         "limits hold against the stubborn",
