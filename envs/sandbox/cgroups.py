@@ -81,16 +81,26 @@ class Cgroup:
     def prepare(self, limits: Limits) -> None:
         """Bound the next run, and remember where its counters begin."""
         if limits != self._bound:
-            bytes_ = str(limits.memory_bytes + limits.disk_bytes + _OVERHEAD_BYTES)
-            self._write("memory", "memory.max" if self._is_v2 else "memory.limit_in_bytes", bytes_)
-            with contextlib.suppress(OSError):  # a kernel may lack accounting of swap
-                swap = ("memory.swap.max", "0") if self._is_v2 else None
-                self._write("memory", *(swap or ("memory.memsw.limit_in_bytes", bytes_)))
+            self._bound_memory(limits.memory_bytes + limits.disk_bytes + _OVERHEAD_BYTES)
             self._write("pids", "pids.max", str(limits.max_processes + _OVERHEAD_PROCESSES))
             self._bound = limits
         if not self._is_v2:
             self._write("memory", "memory.max_usage_in_bytes", "0")
         self._before = self._counters()
+
+    def _bound_memory(self, num_bytes: int) -> None:
+        if self._is_v2:
+            self._write("memory", "memory.max", str(num_bytes))
+            with contextlib.suppress(FileNotFoundError):  # a kernel may lack accounting of swap
+                self._write("memory", "memory.swap.max", "0")
+            return
+        names = ["memory.limit_in_bytes", "memory.memsw.limit_in_bytes"]
+        # Memory may never be above memory and swap together: what grows, grows there first.
+        if num_bytes > int(self._read("memory", names[0])):
+            names.reverse()
+        for name in names:
+            if self._path("memory", name).exists():
+                self._write("memory", name, str(num_bytes))
 
     def measure(self) -> Meter:
         """What the run used, counted by the kernel for all its processes together."""

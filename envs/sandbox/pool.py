@@ -158,7 +158,7 @@ class PooledSandbox(Sandbox):
                 box.prepare(limits)
                 outcome = exchange(box, program, limits, on_call)
                 meter = box.measure()
-            except BoxLost as error:
+            except (BoxLost, OSError) as error:  # a cgroup that is gone is a box that is
                 self._discard(slot)
                 if time.monotonic() - started > limits.wall_s:
                     return self._failed(
