@@ -49,13 +49,13 @@ def _knock(path: str) -> None:
             link.connect(path)
         except PermissionError:
             raise Unavailable(
-                f"no way to the Docker daemon: this user may not open {path}. Join the group docker "
-                "(`sudo usermod -aG docker $USER`, then log in again), or run as root; note that "
-                "either is as good as root."
+                f"no way to the Docker daemon: this user may not open {path}. Join the group "
+                "docker (`sudo usermod -aG docker $USER`, then log in again), or run as root; "
+                "note that either is as good as root."
             ) from None
         except OSError as error:
             raise Unavailable(
-                f"no Docker daemon answers at {path} ({error}). Install it (Debian: `apt-get install "
-                "docker.io`) and start it (`systemctl start docker`, or `dockerd &` as root where "
+                f"no Docker daemon answers at {path} ({error}). Install it (Debian: "
+                "`apt-get install docker.io`) and start it (`systemctl start docker`, or `dockerd &` as root where "
                 "there is no systemd); one elsewhere is named by DOCKER_HOST."
             ) from None
