@@ -26,10 +26,10 @@ train: $(VENV)/.train
 	$(BIN)/turnhalle train
 
 test: $(VENV)/.dev check
-	$(BIN)/pytest -n 2 -m "not slow and not gpu"
+	.ci/with-sandbox $(BIN)/pytest -n 2 -m "not slow and not gpu"
 
 test-full: $(VENV)/.dev check
-	$(BIN)/pytest -n 2 -m "not gpu"
+	.ci/with-sandbox $(BIN)/pytest -n 2 -m "not gpu"
 
 test-gpu: $(VENV)/.dev
 	$(BIN)/pytest -m gpu

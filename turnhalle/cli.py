@@ -16,6 +16,7 @@ from turnhalle.commands.play import play
 from turnhalle.commands.prime import prime
 from turnhalle.commands.reward import reward
 from turnhalle.commands.runs import runs
+from turnhalle.commands.sandbox import sandbox
 from turnhalle.commands.train import train
 from turnhalle.envs.errors import InterruptedRunError, TurnhalleError
 
@@ -29,6 +30,7 @@ app = typer.Typer(
 for command in (train, bench, prime, check, envs, play, new, runs):
     app.command()(command)
 app.add_typer(reward, name="reward")
+app.add_typer(sandbox, name="sandbox")
 
 
 def _print_version(is_wanted: bool) -> None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import base64
 import os
+import re
 import shutil
 import subprocess
 
@@ -135,7 +136,7 @@ def _find_bwrap() -> str:
     if path is None:
         raise SandboxUnavailableError("bwrap is not installed: apt-get install bubblewrap")
     said = subprocess.run([path, "--version"], capture_output=True, text=True, check=False).stdout
-    version = tuple(int(part) for part in said.split()[-1:] and said.split()[-1].split("."))
-    if version < (0, 5):
-        raise SandboxUnavailableError(f"bwrap is {said.strip() or 'broken'}, 0.5 or newer is needed")
+    found = re.search(r"(\d+)\.(\d+)", said)
+    if found is None or (int(found[1]), int(found[2])) < (0, 5):
+        raise SandboxUnavailableError(f"{path} is {said.strip()!r}: 0.5 or newer is needed")
     return os.path.realpath(path)

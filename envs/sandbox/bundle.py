@@ -70,7 +70,8 @@ def guest_config(**changes: Any) -> dict[str, Any]:
     """The configuration of a zygote; `changes` are what a tier wants otherwise.
 
     Keys: `namespaces` (fresh PID, mount, IPC and network namespaces for every run), `uid` (the
-    candidate's user, where the supervisor may take it; None is the supervisor's own),
+    candidate's user, where the supervisor may take it; None is the supervisor's own), `is_alone`
+    (nobody else lives in its PID and IPC namespaces, so all may be killed and nothing may be left),
     `drop_capabilities`, `seccomp` (a BPF program in base64), `landlock` (ruleset words and rules),
     `counts_processes` and `other_processes` (RLIMIT_NPROC of this many more than the program's;
     without it the supervisor counts, late),
@@ -79,6 +80,7 @@ def guest_config(**changes: Any) -> dict[str, Any]:
     config: dict[str, Any] = {
         "namespaces": False,
         "uid": None,
+        "is_alone": False,
         "drop_capabilities": False,
         "seccomp": None,
         "landlock": None,

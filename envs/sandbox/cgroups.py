@@ -94,7 +94,7 @@ class Cgroup:
 
     def measure(self) -> Meter:
         """What the run used, counted by the kernel for all its processes together."""
-        cpu, memory, kills, refusals = self._counters()
+        cpu, _, kills, refusals = self._counters()
         cpu_before, memory_before, kills_before, refusals_before = self._before
         peak = self._peak()
         return Meter(

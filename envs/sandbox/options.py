@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from ..errors import SandboxError, SandboxUnavailableError
 from .bundle import PRELOAD
 from .core import Sandbox
+from .docker.options import DockerOptions
 
 if TYPE_CHECKING:
     from .box import Tier
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 TierName = Literal["bubblewrap", "docker", "landlock", "unsafe"]
 _TIERS: dict[TierName, str] = {
     "bubblewrap": "bubblewrap:BubblewrapTier",
-    "docker": "docker:DockerTier",
+    "docker": "docker.tier:DockerTier",
     "landlock": "landlock:LandlockTier",
     "unsafe": "unsafe:UnsafeTier",
 }
@@ -43,6 +44,8 @@ class SandboxOptions(BaseModel):
     """Modules imported before the first run, beside those of the standard library."""
     first_uid: int = Field(64000, ge=1000)
     """Where root starts boxes, slot n is the user `first_uid + n`: nobody else may be."""
+    docker: DockerOptions = DockerOptions()
+    """For the tier "docker" alone."""
     allow_unsafe: bool = False
     """Half of what the tier "unsafe" asks for; the other half is an environment variable."""
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import atexit
 import builtins
+import json
 import linecache
 import os
 import random
@@ -20,7 +21,7 @@ import traceback
 import types
 from typing import Any, NoReturn
 
-from . import codec
+from . import codec, isolate
 
 FILENAME = "<candidate>"
 _LENGTH = struct.Struct("!I")
@@ -29,10 +30,12 @@ _LENGTH = struct.Struct("!I")
 class Channel:
     """Frames of JSON to the host: u32 length and bytes."""
 
-    def __init__(self, fd: int, max_bytes: int) -> None:
+    max_bytes = 0
+    """Of what is sent at once."""
+
+    def __init__(self, fd: int) -> None:
         self._socket = socket.socket(fileno=fd)
         self._lock = threading.Lock()
-        self.max_bytes = max_bytes
 
     def send(self, frame: dict[str, Any]) -> None:
         """Send one frame."""
@@ -46,11 +49,16 @@ class Channel:
             raise ValueError("arguments too large for call_host")
         with self._lock:
             self.send(frame)
-            (length,) = _LENGTH.unpack(self._receive(_LENGTH.size))
-            answer = codec.parse(self._receive(length))
+            answer = self.receive()
         if "raise" in answer:
             raise RuntimeError(answer["raise"])
         return codec.decode(answer["answer"])
+
+    def receive(self) -> dict[str, Any]:
+        """The next frame from the host, or from the supervisor, which are both trusted."""
+        (length,) = _LENGTH.unpack(self._receive(_LENGTH.size))
+        frame: dict[str, Any] = json.loads(self._receive(length))
+        return frame
 
     def _receive(self, count: int) -> bytes:
         data = b""
@@ -62,9 +70,12 @@ class Channel:
         return data
 
 
-def run(channel_fd: int, request: dict[str, Any]) -> NoReturn:
-    """Run a request's program and leave."""
-    channel = Channel(channel_fd, request["limits"]["value_bytes"])
+def run(channel_fd: int, config: dict[str, Any]) -> NoReturn:
+    """Wait for a request, run its program and leave."""
+    channel = Channel(channel_fd)
+    request = channel.receive()
+    channel.max_bytes = request["limits"]["value_bytes"]
+    isolate.bound(config, request["limits"])
     code = 1
     try:
         _prepare(request)
@@ -87,14 +98,11 @@ def run(channel_fd: int, request: dict[str, Any]) -> NoReturn:
     os._exit(code & 0xFF)
 
 
-def _prepare(request: dict[str, Any]) -> None:
-    """The interpreter as a fresh one would be."""
-    signal.set_wakeup_fd(-1)
-    for number in (signal.SIGCHLD, signal.SIGINT):
-        signal.signal(number, signal.default_int_handler if number == 2 else signal.SIG_DFL)
-    random.seed(0)
+def dress(workdir: str) -> None:
+    """The interpreter as a fresh one would be; done once, in the zygote: a fork copies it."""
     os.environ.clear()
-    os.environ.update({"PATH": "/usr/bin:/bin", "HOME": os.getcwd(), "LANG": "C.UTF-8"})
+    os.environ.update({"PATH": "/usr/bin:/bin", "HOME": workdir, "LANG": "C.UTF-8"})
+    sys.argv = [FILENAME]
     for fd, name in enumerate(("stdin", "stdout", "stderr")):
         stream = open(  # noqa: SIM115
             fd,
@@ -106,10 +114,15 @@ def _prepare(request: dict[str, Any]) -> None:
         )
         setattr(sys, name, stream)
         setattr(sys, f"__{name}__", stream)
-    sys.argv = [FILENAME]
+
+
+def _prepare(request: dict[str, Any]) -> None:
+    """What a fork does not copy well."""
+    signal.set_wakeup_fd(-1)
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    random.seed(0)
     source = request["code"]
-    lines = source.splitlines(keepends=True)
-    linecache.cache[FILENAME] = (len(source), None, lines, FILENAME)
+    linecache.cache[FILENAME] = (len(source), None, source.splitlines(keepends=True), FILENAME)
 
 
 def _module(name: str) -> dict[str, Any]:

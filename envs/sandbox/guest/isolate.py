@@ -29,50 +29,60 @@ def enter_new_pid_namespace(own_namespace: int) -> None:
 
 
 def stage(config: dict[str, Any]) -> None:
-    """What a supervisor can do before it knows what to run."""
+    """What a supervisor does before its candidate is forked."""
     os.setsid()
     linux.die_with_parent()
     linux.adopt_orphans()
     if config["namespaces"]:
         linux.unshare(_ALL_NAMESPACES)
-        linux.mount("none", "/", "", linux.MS_REC | linux.MS_PRIVATE)
         flags = linux.MS_NOSUID | linux.MS_NODEV | linux.MS_NOEXEC
         try:
             linux.mount("proc", "/proc", "proc", flags, "subset=pid")
         except OSError:  # before Linux 5.8
             linux.mount("proc", "/proc", "proc", flags)
+    linux.set_dumpable(False)
+    linux.forbid_new_privileges()
+
+
+def confine(config: dict[str, Any]) -> None:
+    """The walls around the candidate, before it knows what to run."""
+    _become(config)
+    os.setsid()  # a process group reaches across PID namespaces
+    linux.die_with_parent()
+    linux.set_dumpable(True)  # or what /proc says of it would belong to root
+    with contextlib.suppress(OSError):
+        _write("/proc/self/oom_score_adj", b"1000")
+    if config["drop_capabilities"]:
+        linux.drop_capabilities()
+    if config["landlock"]:
+        linux.landlock(*config["landlock"])
+    if config["seccomp"]:
+        linux.load_seccomp(base64.b64decode(config["seccomp"]))
 
 
 def close_in(config: dict[str, Any], limits: dict[str, Any]) -> None:
-    """The walls around supervisor and candidate, once the limits are known."""
+    """What a supervisor does once the limits are known: sized folders, then no rights."""
     if config["namespaces"]:
         size = limits["disk_bytes"]
         options = f"size={size},nr_inodes={size // 4096 + 16},mode=1777"
         for folder in ("/tmp", "/dev/shm"):
             linux.mount("tmpfs", folder, "tmpfs", _TMPFS, options)
-    linux.set_dumpable(False)
     if config["drop_capabilities"] and config["uid"] is None:
         linux.drop_capabilities()
-    linux.forbid_new_privileges()
 
 
-def confine(config: dict[str, Any], limits: dict[str, Any]) -> None:
-    """The walls around the candidate alone; the last thing done before its code."""
-    _become(config)
-    linux.die_with_parent()
-    os.setsid()  # a process group reaches across PID namespaces
-    linux.set_dumpable(True)  # or what /proc says of it would belong to root
+def bound(config: dict[str, Any], limits: dict[str, Any]) -> None:
+    """What the candidate does itself, last of all: its place and its limits."""
     os.chdir(config["workdir"])
-    with (
-        contextlib.suppress(OSError),
-        open("/proc/self/oom_score_adj", "w", encoding="ascii") as file,
-    ):
-        file.write("1000")
     _set_limits(config, limits)
-    if config["landlock"]:
-        linux.landlock(*config["landlock"])
-    if config["seccomp"]:
-        linux.load_seccomp(base64.b64decode(config["seccomp"]))
+
+
+def _write(path: str, data: bytes) -> None:
+    fd = os.open(path, os.O_WRONLY)
+    try:
+        os.write(fd, data)
+    finally:
+        os.close(fd)
 
 
 def _become(config: dict[str, Any]) -> None:
@@ -81,8 +91,6 @@ def _become(config: dict[str, Any]) -> None:
         os.setgroups([])
         os.setresgid(config["uid"], config["uid"], config["uid"])
         os.setresuid(config["uid"], config["uid"], config["uid"])
-        if config["drop_capabilities"]:
-            linux.drop_capabilities()
 
 
 def _set_limits(config: dict[str, Any], limits: dict[str, Any]) -> None:
@@ -108,8 +116,11 @@ def _set_limits(config: dict[str, Any], limits: dict[str, Any]) -> None:
 
 
 def _own_size() -> int:
-    with open("/proc/self/statm", encoding="ascii") as file:
-        return int(file.read().split()[0]) * resource.getpagesize()
+    fd = os.open("/proc/self/statm", os.O_RDONLY)
+    try:
+        return int(os.read(fd, 100).split()[0]) * resource.getpagesize()
+    finally:
+        os.close(fd)
 
 
 def sweep(config: dict[str, Any], candidate: int) -> int:
@@ -117,24 +128,38 @@ def sweep(config: dict[str, Any], candidate: int) -> int:
     me = os.getpid()
     living = [each.pid for each in processes.descendants(me) if not each.is_dead]
     left = len(set(living) - {candidate})
-    if config["uid"] is not None:
+    if config["is_alone"] or (left and config["namespaces"]):
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(-1, 9)  # at once, but itself and the first of the PID namespace
+    elif config["uid"] is not None:
         _as_candidate(config, lambda: os.kill(-1, 9))
     if left:
-        if config["namespaces"]:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(-1, 9)  # the first of a PID namespace kills all but itself
         processes.kill_below(me)
     return left
 
 
-def wipe(config: dict[str, Any]) -> None:
-    """Remove the files that a candidate left, where its folders outlive the run."""
-    if not config["wipe"]:
-        return
-    if config["uid"] is None:
-        _empty(config["wipe"])
-    else:
-        _as_candidate(config, lambda: _empty(config["wipe"]))
+def wipe(config: dict[str, Any]) -> bool:
+    """Remove the files that a candidate left, where its folders outlive the run.
+
+    Gives whether it was possible, and nothing else is left that the next run could find.
+    """
+    if any(map(os.listdir, config["wipe"])):
+        if config["uid"] is None:
+            _empty(config["wipe"])
+        else:
+            _as_candidate(config, lambda: _empty(config["wipe"]))
+        if any(map(os.listdir, config["wipe"])):
+            return False
+    return not (config["is_alone"] and _has_system_v())
+
+
+def _has_system_v() -> bool:
+    """Whether there is memory, a queue or a semaphore that outlives its processes."""
+    for kind in ("shm", "msg", "sem"):
+        with open(f"/proc/sysvipc/{kind}", encoding="ascii") as file:
+            if len(file.readlines()) > 1:
+                return True
+    return False
 
 
 def _empty(folders: list[str]) -> None:

@@ -68,12 +68,16 @@ def forbid_new_privileges() -> None:
     _prctl("PR_SET_NO_NEW_PRIVS", _PR_SET_NNP, 1)
 
 
-def drop_capabilities() -> None:
-    """Give up every capability, of the bounding set too where that is allowed."""
+def drop_bounding_set() -> None:
+    """Let no program that is started give capabilities that are not held; where that is allowed."""
     number = 0
     while _libc.prctl(_PR_CAPBSET_READ, ctypes.c_ulong(number), 0, 0, 0) >= 0:
         _libc.prctl(_PR_CAPBSET_DROP, ctypes.c_ulong(number), 0, 0, 0)
         number += 1
+
+
+def drop_capabilities() -> None:
+    """Give up every capability held."""
     _libc.prctl(_PR_CAP_AMBIENT, ctypes.c_ulong(_PR_CAP_AMBIENT_CLEAR_ALL), 0, 0, 0)
     header = (ctypes.c_uint32 * 2)(0x20080522, 0)
     nothing = (ctypes.c_uint32 * 6)()

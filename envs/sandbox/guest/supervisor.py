@@ -24,37 +24,13 @@ _CHUNK = 2**16
 _POLL_CPU_S = 0.02
 
 
-def serve_one(control: frames.Link, config: dict[str, Any]) -> int:
-    """Stage, answer pings, run one request; gives the exit code of this process."""
-    isolate.stage(config)
-    reader = frames.FrameReader()
-    try:
-        while True:
-            kind, payload = reader.wait(control.receive)
-            if kind == frames.PING:
-                control.send(frames.PING)
-            elif kind == frames.RUN:
-                break
-    except EOFError:
-        return GONE
-    return Run(control, reader, config, json.loads(payload)).carry_out()
-
-
-class Run:
+class Supervisor:
     """The state of one run."""
 
-    def __init__(
-        self,
-        control: frames.Link,
-        reader: frames.FrameReader,
-        config: dict[str, Any],
-        request: dict[str, Any],
-    ) -> None:
+    def __init__(self, control: frames.Link, config: dict[str, Any]) -> None:
         self._control = control
-        self._reader = reader
         self._config = config
-        self._request = request
-        self._limits = request["limits"]
+        self._reader = frames.FrameReader()
         self._left: dict[int, int] = {}
         """Descriptor read from to bytes it may still send."""
         self._kinds: dict[int, bytes] = {}
@@ -63,16 +39,16 @@ class Run:
         self._limit: str | None = None
         self._is_orphan = False
 
-    def carry_out(self) -> int:
-        """Run to the end; gives the exit code of this process."""
-        isolate.close_in(self._config, self._limits)
-        self._wake, wake = os.pipe()
-        for fd in (self._wake, wake):
-            os.set_blocking(fd, False)
-        signal.signal(signal.SIGCHLD, lambda *_: None)
-        signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
+    def serve(self) -> int:
+        """Stage, answer pings, run one request; gives the exit code of this process."""
+        isolate.stage(self._config)
+        self._listen_for_children()
         self._fork()
         try:
+            request = self._wait_for_request()
+            if request is None:
+                return GONE
+            self._begin(json.loads(request))
             self._watch()
         finally:
             processes.kill(self._candidate)
@@ -81,41 +57,67 @@ class Run:
         self._reap(is_last=True)
         for fd in list(self._left):
             self._read_rest(fd)
-        isolate.wipe(self._config)
-        return self._report(num_killed)
+        is_clean = isolate.wipe(self._config)
+        return self._report(num_killed, is_clean)
+
+    def _listen_for_children(self) -> None:
+        self._wake, wake = os.pipe()
+        for fd in (self._wake, wake):
+            os.set_blocking(fd, False)
+        signal.signal(signal.SIGCHLD, lambda *_: None)
+        signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
 
     def _fork(self) -> None:
-        stdin = os.memfd_create("stdin")
-        frames.write_all(stdin, base64.b64decode(self._request["stdin"]))
-        os.lseek(stdin, 0, os.SEEK_SET)
+        """Fork the candidate, which puts up its walls and then waits for its request."""
+        self._stdin = os.memfd_create("stdin")
         out, out_end = os.pipe()
         err, err_end = os.pipe()
         ours, theirs = socket.socketpair()
-        self._started = time.monotonic()
         self._candidate = os.fork()
         if self._candidate == 0:
             try:
-                for fd, wanted in ((stdin, 0), (out_end, 1), (err_end, 2)):
+                for fd, wanted in ((self._stdin, 0), (out_end, 1), (err_end, 2)):
                     os.dup2(fd, wanted)
                 channel = 3
                 os.dup2(theirs.fileno(), channel, inheritable=False)
                 os.closerange(channel + 1, os.sysconf("SC_OPEN_MAX"))
-                isolate.confine(self._config, self._limits)
-                driver.run(channel, self._request)
+                isolate.confine(self._config)
+                driver.run(channel, self._config)
             finally:
                 os._exit(70)
-        for fd in (stdin, out_end, err_end):
+        for fd in (out_end, err_end):
             os.close(fd)
         theirs.close()
         self._channel = ours.detach()
-        sent = self._request["channel_bytes"]
-        for fd, kind, size in (
-            (out, frames.STDOUT, self._limits["output_bytes"]),
-            (err, frames.STDERR, self._limits["output_bytes"]),
-            (self._channel, frames.CHANNEL, sent),
-        ):
+        self._kinds = {out: frames.STDOUT, err: frames.STDERR, self._channel: frames.CHANNEL}
+
+    def _wait_for_request(self) -> bytes | None:
+        """The next request; None if the host is gone."""
+        try:
+            while True:
+                kind, payload = self._reader.wait(self._control.receive)
+                if kind == frames.PING:
+                    self._control.send(frames.PING)
+                elif kind == frames.RUN:
+                    return payload
+        except EOFError:
+            return None
+
+    def _begin(self, request: dict[str, Any]) -> None:
+        """Close the last walls and let the candidate go."""
+        self._limits = request["limits"]
+        isolate.close_in(self._config, self._limits)
+        frames.write_all(self._stdin, base64.b64decode(request.pop("stdin")))
+        os.lseek(self._stdin, 0, os.SEEK_SET)
+        os.close(self._stdin)
+        self._before_s = _own_cpu_s(self._candidate)
+        self._started = time.monotonic()
+        body = json.dumps(request).encode()
+        frames.write_all(self._channel, len(body).to_bytes(4, "big") + body)
+        for fd, kind in self._kinds.items():
             os.set_blocking(fd, False)
-            self._left[fd], self._kinds[fd] = size, kind
+            is_output = kind != frames.CHANNEL
+            self._left[fd] = self._limits["output_bytes"] if is_output else request["channel_bytes"]
 
     def _watch(self) -> None:
         """Carry bytes until the candidate ends or reaches a limit."""
@@ -129,7 +131,7 @@ class Run:
         while self._status is None and self._limit is None and not self._is_orphan:
             now = time.monotonic()
             if now >= end:
-                self._limit = "wall"
+                self._limit = self._measure() or "wall"
                 return
             if now >= next_cpu:
                 next_cpu = now + _POLL_CPU_S
@@ -150,7 +152,7 @@ class Run:
         below = processes.descendants(os.getpid())
         usage = resource.getrusage(resource.RUSAGE_CHILDREN)
         cpu_s = sum(process.cpu_s for process in below) + usage.ru_utime + usage.ru_stime
-        if cpu_s > self._limits["cpu_s"]:
+        if cpu_s - self._before_s > self._limits["cpu_s"]:
             return "cpu"
         # A late net: where the kernel counts, it refuses long before.
         return "processes" if len(below) > 2 * self._limits["max_processes"] else None
@@ -218,7 +220,7 @@ class Run:
             if not ready.poll(0) or not self._carry(fd):
                 return
 
-    def _report(self, num_killed: int) -> int:
+    def _report(self, num_killed: int, is_clean: bool) -> int:
         if self._is_orphan:
             return GONE
         usage = resource.getrusage(resource.RUSAGE_CHILDREN)
@@ -228,7 +230,8 @@ class Run:
             "signal": -code if code < 0 else None,
             "limit": self._limit,
             "num_killed": num_killed,
-            "cpu_s": usage.ru_utime + usage.ru_stime,
+            "is_clean": is_clean,
+            "cpu_s": max(0.0, usage.ru_utime + usage.ru_stime - self._before_s),
             "wall_s": time.monotonic() - self._started,
             "max_memory_bytes": usage.ru_maxrss * 1024,
         }
@@ -240,3 +243,11 @@ class Run:
             self._reader.take()
         self._control.send(frames.END, json.dumps(facts).encode())
         return 0
+
+
+def _own_cpu_s(pid: int) -> float:
+    """CPU-seconds of one process so far: its clock has a name made of its id."""
+    try:
+        return time.clock_gettime(~pid << 3 | 2)
+    except OSError:  # it is dead
+        return 0.0

@@ -99,6 +99,7 @@ def _start(order: dict[str, Any], fds: list[int]) -> int:
         os.umask(0o077)
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         if order["uid"] is not None:
+            linux.drop_bounding_set()
             os.setgroups([])
             os.setresgid(order["uid"], order["uid"], order["uid"])
             os.setresuid(order["uid"], order["uid"], order["uid"])

@@ -12,7 +12,7 @@ import importlib
 import os
 from typing import Any
 
-from . import frames, isolate, linux, processes, supervisor
+from . import driver, frames, isolate, linux, processes, supervisor
 
 
 def main(read_fd: int, write_fd: int, config: dict[str, Any]) -> int:
@@ -23,8 +23,11 @@ def main(read_fd: int, write_fd: int, config: dict[str, Any]) -> int:
     linux.adopt_orphans()
     for name in config["preload"]:
         importlib.import_module(name)
+    driver.dress(config["workdir"])
     own_namespace = os.open("/proc/self/ns/pid", os.O_RDONLY) if config["namespaces"] else -1
     linux.set_dumpable(False)
+    if config["drop_capabilities"]:
+        linux.drop_bounding_set()
     gc.collect()
     gc.freeze()
     control.send(frames.HELLO, str(os.getpid()).encode())
@@ -64,7 +67,7 @@ def _serve(control: frames.Link, config: dict[str, Any]) -> int:
     if child == 0:
         code = 70
         try:
-            code = supervisor.serve_one(control, config)
+            code = supervisor.Supervisor(control, config).serve()
         except BaseException as error:
             control.send(frames.LOST, f"{type(error).__name__}: {error}".encode())
         finally:

@@ -30,6 +30,11 @@ def open_tier(tier: TierName, **options: Any) -> Sandbox:
         pytest.skip(missing)
 
 
+@pytest.fixture(scope="session", name="open_tier")
+def _open_tier() -> OpenTier:
+    return open_tier
+
+
 @pytest.fixture(scope="session")
 def opened() -> Iterator[dict[str, Sandbox]]:
     """Sandboxes that tests share, by tier."""
@@ -64,3 +69,16 @@ def allow_unsafe(monkeypatch: pytest.MonkeyPatch) -> None:
     """The environment variable that the unsafe tier asks for, and no warning about it."""
     monkeypatch.setenv(VARIABLE, "1")
     monkeypatch.setattr("turnhalle.envs.sandbox.unsafe._has_warned", True)
+
+
+@pytest.fixture(scope="session")
+def need_tier() -> Callable[[TierName], None]:
+    """Skip, or fail in CI, where a tier is missing."""
+    known: set[str] = set()
+
+    def need(tier: TierName) -> None:
+        if tier not in known:
+            open_tier(tier, slots=1).close()
+            known.add(tier)
+
+    return need

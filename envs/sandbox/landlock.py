@@ -1,0 +1,141 @@
+"""Tier C, chosen by name only: Landlock, seccomp and limits, for places without namespaces.
+
+It keeps a program from the network, from files outside a few folders, from signalling and tracing
+others, and from the same system calls as the other tiers. It does not hide: see `GAPS`.
+"""
+
+from __future__ import annotations
+
+import base64
+import os
+import tempfile
+
+from ..errors import SandboxUnavailableError
+from .box import Box, Meter, StreamBox, Tier
+from .bundle import bundle, command, guest_config
+from .cgroups import Cgroup, homes
+from .core import Isolation, Limits
+from .guest import linux
+from .interpreters import find
+from .keeper import Keeper, Started
+from .options import SandboxOptions
+from .seccomp import program
+from .uids import Uid
+
+MIN_ABI = 6
+"""The first version of Landlock that keeps signals and abstract sockets inside (Linux 6.12)."""
+GAPS = (
+    "which processes exist on this machine can be found out",
+    "System V shared memory and message queues are this machine's",
+    "files written are bounded one by one, not together",
+)
+_NOT_ROOT = (
+    "processes run as your own user, and are counted late",
+    "memory limit is per process",
+)
+
+_EXECUTE, _READ_FILE, _READ_DIR, _REFER = 1 << 0, 1 << 2, 1 << 3, 1 << 13
+_WRITE_FILE, _IOCTL_DEVICE = 1 << 1, 1 << 15
+_ALL_FILES = (1 << 16) - 1
+_SPECIAL = 1 << 6 | 1 << 9 | 1 << 10 | 1 << 11
+"""Making character devices, sockets, FIFOs' kin and block devices: never needed, never allowed."""
+_ALL_NETWORK = 0b11
+_ALL_SCOPES = 0b11
+"""No abstract UNIX sockets and no signals but to processes of one's own."""
+_READ = _EXECUTE | _READ_FILE | _READ_DIR
+_OWN = _ALL_FILES & ~(_SPECIAL | _REFER | _IOCTL_DEVICE | _EXECUTE)
+_TO_READ = ("/usr", "/bin", "/lib", "/lib64", "/etc/ld.so.cache", "/proc/self")
+
+
+class LandlockTier(Tier):
+    """Boxes of Landlock."""
+
+    def __init__(self, options: SandboxOptions) -> None:
+        abi = linux.landlock_abi()
+        if abi < MIN_ABI:
+            raise SandboxUnavailableError(
+                f"the kernel has version {abi} of Landlock, {MIN_ABI} is needed (Linux 6.12 with "
+                "landlock in CONFIG_LSM or in the boot option lsm=)"
+            )
+        self.recycle_after = options.recycle_after
+        self.options = options
+        self.keeper = Keeper()
+        self.seccomp = base64.b64encode(program(False)).decode()
+        is_root = os.geteuid() == 0
+        per_process = () if homes() else ("memory limit is per process",)
+        self.isolation = Isolation("landlock", GAPS + (per_process if is_root else _NOT_ROOT))
+
+    def make_box(self, slot: int) -> Box:
+        """See `Tier.make_box`."""
+        return _LandlockBox(self)
+
+    def close(self) -> None:
+        """End the keeper."""
+        self.keeper.close()
+
+
+class _LandlockBox(StreamBox):
+    def __init__(self, tier: LandlockTier) -> None:
+        super().__init__(tier.keeper)
+        self._tier = tier
+        self._folder: str | None = None
+        self._uid: Uid | None = None
+        self._cgroup: Cgroup | None = None
+
+    def _launch(self) -> tuple[Started, bytes]:
+        is_root = os.geteuid() == 0
+        self._uid = Uid(self._tier.options.first_uid) if is_root else None
+        uid = self._uid.number if self._uid else None
+        self._folder = tempfile.mkdtemp(prefix="turnhalle-landlock-")
+        if uid is not None:
+            os.chown(self._folder, uid, uid)
+        if homes():
+            self._cgroup = Cgroup(f"turnhalle-{os.getpid()}-{id(self):x}")
+            self._cgroup.prepare(Limits())
+        cgroups = self._cgroup.folders if self._cgroup else []
+        python, prefix = find(self._tier.options.python, uid)
+        started = self._keeper.start(
+            command(python, 3, 3), uid=uid, cgroups=cgroups, remains=[self._folder, *cgroups]
+        )
+        config = guest_config(
+            landlock=_rules(self._folder, prefix),
+            drop_capabilities=True,
+            seccomp=self._tier.seccomp,
+            counts_processes=is_root,
+            workdir=self._folder,
+            wipe=[self._folder],
+            preload=self._tier.options.preloaded(),
+        )
+        return started, bundle("zygote", config)
+
+    def prepare(self, limits: Limits) -> None:
+        if self._cgroup is not None:
+            self._cgroup.prepare(limits)
+
+    def measure(self) -> Meter:
+        return Meter() if self._cgroup is None else self._cgroup.measure()
+
+    def end(self) -> None:
+        super().end()
+        if self._folder is not None:
+            self._keeper.remove([self._folder])
+            self._folder = None
+        if self._cgroup is not None:
+            self._cgroup.remove()
+            self._cgroup = None
+        if self._uid is not None:
+            self._uid.release()
+            self._uid = None
+
+
+def _rules(folder: str, prefix: str) -> tuple[list[int], list[tuple[str, int]]]:
+    """The words of the ruleset (files, network, scopes), and what paths allow."""
+    readable = [path for path in (*_TO_READ, prefix) if os.path.exists(path)]
+    rules = [(path, _access(path)) for path in readable]
+    for name in ("null", "zero", "full", "random", "urandom"):
+        rules.append((f"/dev/{name}", _READ_FILE | _WRITE_FILE))
+    return [_ALL_FILES, _ALL_NETWORK, _ALL_SCOPES], [*rules, (folder, _OWN)]
+
+
+def _access(path: str) -> int:
+    return _READ if os.path.isdir(path) else _READ_FILE | _EXECUTE
