@@ -21,6 +21,7 @@ _CHATML = (
 
 
 GSM8K = Path("/work/shared/data/gsm8k/test.jsonl")
+HUMANEVAL = Path("/work/shared/data/humaneval/HumanEval.jsonl.gz")
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -35,6 +36,33 @@ def gsm8k_rows(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = GSM8K if GSM8K.is_file() else write_rows(tmp_path_factory.mktemp("rows") / "own.jsonl")
     os.environ["TURNHALLE_GSM8K"] = str(path)
     os.environ.pop("TURNHALLE_GSM8K_TEST", None)  # the tests say themselves what is held out
+    return path
+
+
+@pytest.fixture(scope="session", autouse=True)
+def humaneval_rows(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The rows that `HumanEval-v0` reads in tests: HumanEval's where it is here, else our own."""
+    path = HUMANEVAL if HUMANEVAL.is_file() else tmp_path_factory.mktemp("code") / "own.jsonl"
+    if path != HUMANEVAL:
+        write_code_rows(path)
+    os.environ["TURNHALLE_HUMANEVAL"] = str(path)
+    return path
+
+
+def write_code_rows(path: Path, count: int = 60) -> Path:
+    """Coding tasks in HumanEval's format."""
+    lines = []
+    for n in range(count):
+        row = {
+            "task_id": f"own/{n}",
+            "prompt": f'def plus(x):\n    """ x plus {n}.\n    >>> plus(1)\n    {n + 1}\n    """\n',
+            "entry_point": "plus",
+            "canonical_solution": f"    return x + {n}\n",
+            "test": "def check(candidate):\n"
+            + "".join(f"    assert candidate({x}) == {x + n}\n" for x in (0, 3, -n)),
+        }
+        lines.append(json.dumps(row))
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
     return path
 
 

@@ -18,7 +18,9 @@ def code_of(text: str) -> str | None:
     A fence begins with a line of three backticks or more (and the name of a language) and ends with
     a line of as many alone. The last one that ends counts, whatever was written around it.
     """
-    found, body, mark = None, [], ""
+    found: str | None = None
+    body: list[str] = []
+    mark = ""
     for line in text.split("\n"):
         bare = line.rstrip(" \t\r")
         if not mark:
@@ -29,5 +31,5 @@ def code_of(text: str) -> str | None:
             found, mark = "\n".join(body) + "\n", ""
         else:
             body.append(line)
-    code = text if found is None else found
+    code = text.removesuffix("\n") + "\n" if found is None else found
     return None if len(code) > MAX_CHARACTERS else as_utf8(code)

@@ -2,8 +2,8 @@
 
 A family writes words, a solution, edits that make it wrong, and a way to draw arguments. Tests are
 drawn here: what they expect is what the solution returns, and every wrong version fails one that is
-hidden. They are a function of the words, so tasks with the same words are the same task, and a split
-by content never shows in training what is held out.
+hidden. They are a function of the words, so tasks with the same words are the same task, and a
+split by content never shows in training what is held out.
 
 The solution is run in this process: it is a family's own text, never a policy's.
 """
@@ -85,7 +85,9 @@ def edits(solution: str, *changes: tuple[str, str]) -> tuple[str, ...]:
 
 def finish(family: str, draft: Draft) -> Problem:
     """Draw the tests of a draft, and keep the mistakes that fail one of the hidden."""
-    visible, hidden, mistakes = _draw_tests(draft, derive_rng("coding", family, draft.tests_of or draft.task))
+    visible, hidden, mistakes = _draw_tests(
+        draft, derive_rng("coding", family, draft.tests_of or draft.task)
+    )
     return Problem(
         family=family,
         question="\n".join([draft.task, *map(show_example, [draft.entry] * len(visible), visible)]),

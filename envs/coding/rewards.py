@@ -6,7 +6,7 @@ from ..rewards.base import Fixture, Reward, Sample, Score
 
 
 class Passed(Reward):
-    """1 where all hidden tests pass, else -1. Reads `info["passed"]`; silent where it is unknown."""
+    """1 where all hidden tests pass, else -1. Reads `info["passed"]`; silent without it."""
 
     name = "tests"
     range = (-1.0, 1.0)

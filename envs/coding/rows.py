@@ -24,7 +24,6 @@ from .problem import Problem
 FIELDS = "'prompt', 'entry_point' and 'tests'"
 
 
-
 _KINDS: dict[str, TypeAdapter[Any]] = {
     "args": TypeAdapter(CallTest),
     "stdin": TypeAdapter(OutputTest),
@@ -65,12 +64,15 @@ def _problem(where: str, row: Any) -> CodeProblem:
     prompt, entry = _text(where, row, "prompt"), _text(where, row, "entry_point", is_needed=False)
     if entry and not entry.isidentifier():
         raise DataError(f"{where}: field 'entry_point' must name a function, got {entry!r}")
-    preamble = prompt if entry and _defines(prompt, entry) else ""
+    definition = _definition(prompt, entry)
+    preamble = "" if definition is None else prompt
     field = "test" if "test" in row and "tests" not in row else "tests"
     if field not in row:
         raise DataError(f"{where}: no field 'tests' (has {', '.join(map(repr, row))})")
     solution = _text(where, row, "canonical_solution", is_needed=False)
-    examples = _tests(where, "examples", row["examples"], entry, preamble) if "examples" in row else []
+    examples = (
+        _tests(where, "examples", row["examples"], entry, preamble) if "examples" in row else []
+    )
     return CodeProblem(
         family=str(row.get("task_id", "row")),
         question=prompt,
@@ -78,7 +80,7 @@ def _problem(where: str, row: Any) -> CodeProblem:
         # A solution that begins indented goes on where the prompt ends.
         solution=preamble + solution if solution.lstrip("\n")[:1].isspace() else solution,
         mistakes=[],
-        visible=examples or _doctests(preamble, entry),
+        visible=examples or _doctests(definition, preamble),
         hidden=_tests(where, field, row[field], entry, preamble),
         preamble=preamble,
     )
@@ -98,7 +100,9 @@ def _tests(where: str, field: str, given: Any, entry: str, preamble: str) -> lis
     if isinstance(given, str):
         given = [{"code": given}]
     if not isinstance(given, list) or not given:
-        raise DataError(f"{where}: field {field!r} must be code or a list of tests, got {given!r:.80}")
+        raise DataError(
+            f"{where}: field {field!r} must be code or a list of tests, got {given!r:.80}"
+        )
     return [
         _test(f"{where}: field {field!r}, test {number}", test, entry, preamble)
         for number, test in enumerate(given)
@@ -136,26 +140,29 @@ def _must_parse(place: str, code: str) -> None:
         raise DataError(f"{place} is no Python: {error}") from error
 
 
-def _defines(prompt: str, entry: str) -> bool:
-    """Is the prompt itself code that defines the function?"""
+def _definition(prompt: str, entry: str) -> ast.FunctionDef | None:
+    """The function, where the prompt itself is code that defines it."""
     try:
         tree = ast.parse(prompt)
     except (SyntaxError, ValueError, RecursionError, MemoryError):
-        return False
-    return any(isinstance(n, ast.FunctionDef) and n.name == entry for n in tree.body)
+        return None
+    found = (n for n in tree.body if isinstance(n, ast.FunctionDef) and n.name == entry)
+    return next(found, None)
 
 
-def _doctests(preamble: str, entry: str) -> list[Test]:
-    """The examples that the prompt's docstring shows as a Python session."""
+def _doctests(definition: ast.FunctionDef | None, preamble: str) -> list[Test]:
+    """The examples that a docstring shows as a Python session."""
     found: list[Test] = []
+    if definition is None:
+        return found
     try:
-        examples = doctest.DocTestParser().get_examples(preamble)
+        examples = doctest.DocTestParser().get_examples(ast.get_docstring(definition) or "")
     except ValueError:  # a session that is none
         return found
     for example in examples:
         source, want = example.source.strip(), example.want.strip()
-        code = f"assert ({source}) == ({want}), {source!r}"
-        if entry in source and want and _parses(code):
+        code = f"assert ({source}) == ({want})"
+        if definition.name in source and want and _parses(code):
             found.append(CodeTest(code=code, preamble=preamble))
     return found
 

@@ -38,10 +38,12 @@ def coins(rng: random.Random, difficulty: int) -> Draft:
     )
     wrong = edits(solution, ("return -1 if", "return 0 if"), ("coin <= total", "coin < total"))
     task = (
-        f"Write f(amount): the fewest coins of {values[0]}, {values[1]} and {values[2]} that add up "
-        "to amount, any number of each; -1 where none do."
+        f"Write f(amount): the fewest coins of {values[0]}, {values[1]} and {values[2]} that add "
+        "up to amount, any number of each; -1 where none do."
     )
-    return Draft(task, solution, (greedy, *wrong), lambda rng: [rng.randint(0, 40 + 20 * difficulty)])
+    return Draft(
+        task, solution, (greedy, *wrong), lambda rng: [rng.randint(0, 40 + 20 * difficulty)]
+    )
 
 
 def paths(rng: random.Random, difficulty: int) -> Draft:
@@ -87,9 +89,9 @@ def paths(rng: random.Random, difficulty: int) -> Draft:
         (f"{best}(options)", "min(options)" if best == "max" else "max(options)"),
     )
     task = (
-        f"Write f(grid): the {word} total of a path from the top left to the bottom right of a grid "
-        f"of numbers, by steps down and right. The total is the numbers on the path, plus {down} for "
-        f"each step down and {right} for each step right."
+        f"Write f(grid): the {word} total of a path from the top left to the bottom right of a "
+        f"grid of numbers, by steps down and right. The total is the numbers on the path, plus "
+        f"{down} for each step down and {right} for each step right."
     )
 
     def arguments(rng: random.Random) -> list[Any]:
@@ -123,8 +125,8 @@ def rising(rng: random.Random, difficulty: int) -> Draft:
         ("range(i)", "range(max(0, i - 1), i)"),
     )
     task = (
-        f"Write f(xs): the {what} subsequence of xs (not empty, unless xs is: then 0) in which every "
-        f"element is at least {low} and at most {high} more than the one chosen before it."
+        f"Write f(xs): the {what} subsequence of xs (not empty, unless xs is: then 0) in which "
+        f"every element is at least {low} and at most {high} more than the one chosen before it."
     )
     longest = 6 + 2 * difficulty
 
@@ -193,9 +195,9 @@ def knapsack(rng: random.Random, difficulty: int) -> Draft:
         (f"range({most} + 1)", f"range({most})"),
     )
     task = (
-        f"Write f(weights, values, limit): the largest value of things that fit into a bag. Thing i "
-        f"takes weights[i] + {extra} of the limit and is worth values[i] - {fee}; each is taken once "
-        f"or not at all, at most {most} in all. An empty bag is worth 0."
+        "Write f(weights, values, limit): the largest value of things that fit into a bag. Thing "
+        f"i takes weights[i] + {extra} of the limit and is worth values[i] - {fee}; each is taken "
+        f"once or not at all, at most {most} in all. An empty bag is worth 0."
     )
 
     def arguments(rng: random.Random) -> list[Any]:

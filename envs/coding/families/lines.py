@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import re
+from itertools import pairwise
 from typing import Any
 
 from ..problem import Draft, edits
@@ -66,7 +67,7 @@ def choose(rng: random.Random, difficulty: int) -> Draft:
     """One thing or another, by a threshold; another branch for each difficulty."""
     limits = sorted(rng.sample(range(2, 20 * difficulty), difficulty), reverse=True)
     branches = [_choice(rng) for _ in range(difficulty + 1)]
-    while any(a == b for a, b in zip(branches, branches[1:], strict=False)):
+    while any(a == b for a, b in pairwise(branches)):
         branches = [_choice(rng) for _ in range(difficulty + 1)]
     words, formula = [], ""
     for (said, value), limit in zip(branches, limits, strict=False):

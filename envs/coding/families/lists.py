@@ -31,8 +31,8 @@ def runs(rng: random.Random, difficulty: int) -> Draft:
     )
     wrong = edits(solution, (f">= {least}", f"> {least}"), ('","', '", "'), ("start = end", "pass"))
     task = (
-        f"Write f(text): for every run of at least {least} equal letters the letter and how long the "
-        f"run is, joined by {separator!r}, {order}; the runs joined by commas, in order."
+        f"Write f(text): for every run of at least {least} equal letters the letter and how long "
+        f"the run is, joined by {separator!r}, {order}; the runs joined by commas, in order."
     )
 
     def arguments(rng: random.Random) -> list[Any]:

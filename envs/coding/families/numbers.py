@@ -9,7 +9,11 @@ from ..problem import Draft, code, edits
 
 def digits(rng: random.Random, difficulty: int) -> Draft:
     """Digits in some base, each weighted, summed until little is left."""
-    base, weight, limit = rng.randint(3, 12), rng.randint(1, 3), rng.randint(20, 20 + 20 * difficulty)
+    base, weight, limit = (
+        rng.randint(3, 12),
+        rng.randint(1, 3),
+        rng.randint(20, 20 + 20 * difficulty),
+    )
     solution = code(
         """
         def f(n):
@@ -40,7 +44,12 @@ def digits(rng: random.Random, difficulty: int) -> Draft:
         f"Write f(n): {again} n is at least {limit}, replace it by the sum of the {power} that it "
         f"has in base {base}; then return it."
     )
-    return Draft(task, solution, wrong, lambda rng: [rng.choice((limit + rng.randint(0, 9), rng.randint(0, 10**5)))])
+    return Draft(
+        task,
+        solution,
+        wrong,
+        lambda rng: [rng.choice((limit + rng.randint(0, 9), rng.randint(0, 10**5)))],
+    )
 
 
 def primes(rng: random.Random, difficulty: int) -> Draft:
@@ -72,8 +81,8 @@ def primes(rng: random.Random, difficulty: int) -> Draft:
         (f"== {rest}", f"== {(rest + 1) % modulus}"),
     )
     task = (
-        f"Write f(n): the {what} of the primes below n that leave {rest} when divided by {modulus}; "
-        "0 if there are none."
+        f"Write f(n): the {what} of the primes below n that leave {rest} when divided by "
+        f"{modulus}; 0 if there are none."
     )
     found = [p for p in range(2, 200) if p % modulus == rest]
     near = [p for p in found if all(p % d for d in range(2, p))]
@@ -104,8 +113,8 @@ def recurrence(rng: random.Random, difficulty: int) -> Draft:
         (f"{b} * old", f"{b + 1} * old"),
     )
     task = (
-        f"Write f(n): element n of the sequence {first}, {second}, ... (elements 0 and 1), where each "
-        f"next element is {a} times the one before plus {b} times the one before that, modulo "
+        f"Write f(n): element n of the sequence {first}, {second}, ... (elements 0 and 1), where "
+        f"each next element is {a} times the one before plus {b} times the one before that, modulo "
         f"{modulus}."
     )
     return Draft(task, solution, wrong, lambda rng: [rng.randint(0, 40)])

@@ -76,8 +76,8 @@ def ranking(rng: random.Random, difficulty: int) -> Draft:
     )
     task = (
         "Write a program. The first line of its input is a number n; n lines follow, each with a "
-        f"name and a score. Scores of a name add up; the name of the first line gets {bonus} more. It "
-        f"prints the first {best} names, {'lowest' if low else 'highest'} total first, ties in "
+        f"name and a score. Scores of a name add up; the name of the first line gets {bonus} more. "
+        f"It prints the first {best} names, {'lowest' if low else 'highest'} total first, ties in "
         f"alphabetical order: a line each with place (from {start}), name and total."
     )
 

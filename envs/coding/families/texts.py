@@ -71,8 +71,8 @@ def words(rng: random.Random, difficulty: int) -> Draft:
     )
     task = (
         f"Write f(text): the list of the {best} {kind} frequent words of text that have at least "
-        f"{shortest} letters, one of them {letter!r}; in small letters, ties in alphabetical order. "
-        "Words are parted by spaces."
+        f"{shortest} letters, one of them {letter!r}; in small letters, ties in alphabetical "
+        "order. Words are parted by spaces."
     )
 
     def arguments(rng: random.Random) -> list[Any]:
@@ -117,9 +117,9 @@ def brackets(rng: random.Random, difficulty: int) -> Draft:
         (".pop()", "[-1]"),
     )
     task = (
-        f"Write f(text): how deep the brackets {pairs[0]} and {pairs[1]} in text nest, each level of "
-        f"{pairs[0]} counting 1 and each of {pairs[1]} counting {bonus}; {broken} where they do not "
-        "match."
+        f"Write f(text): how deep the brackets {pairs[0]} and {pairs[1]} in text nest, each level "
+        f"of {pairs[0]} counting 1 and each of {pairs[1]} counting {bonus}; {broken} where they do "
+        "not match."
     )
     return Draft(task, solution, wrong, lambda rng: [_nested(rng, pairs)])
 

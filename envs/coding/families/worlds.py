@@ -41,10 +41,10 @@ def robot(rng: random.Random, difficulty: int) -> Draft:
         ("return [x, y]", "return [y, x]"),
     )
     task = (
-        f"Write f(commands): where a robot ends, as [x, y]. It begins at [0, 0] of a grid of {size} "
-        f"by {size}, facing up (y grows). {letters[0]!r} turns it left, {letters[1]!r} right, "
-        f"{letters[2]!r} moves it {step} step(s) ahead; instead of a step off the grid it turns "
-        f"{word} once. Other letters do nothing."
+        "Write f(commands): where a robot ends, as [x, y]. It begins at [0, 0] of a grid of "
+        f"{size} by {size}, facing up (y grows). {letters[0]!r} turns it left, {letters[1]!r} "
+        f"right, {letters[2]!r} moves it {step} step(s) ahead; instead of a step off the grid it "
+        f"turns {word} once. Other letters do nothing."
     )
 
     def arguments(rng: random.Random) -> list[Any]:
@@ -88,14 +88,16 @@ def islands(rng: random.Random, difficulty: int) -> Draft:
         (f"{how}([", "sum([" if how == "len" else "len(["),
     )
     task = (
-        f"Write f(rows): the {what} of the islands on a map that have at least {least} cells. The map "
-        f"is a list of texts of equal length, {land!r} is land; cells belong together where they "
-        f"share a side{' or a corner' if corners else ''}."
+        f"Write f(rows): the {what} of the islands on a map that have at least {least} cells. The "
+        f"map is a list of texts of equal length, {land!r} is land; cells belong together where "
+        f"they share a side{' or a corner' if corners else ''}."
     )
 
     def arguments(rng: random.Random) -> list[Any]:
         wide = rng.randint(1, 6)
-        return [["".join(rng.choice(land + sea) for _ in range(wide)) for _ in range(rng.randint(1, 6))]]
+        return [
+            ["".join(rng.choice(land + sea) for _ in range(wide)) for _ in range(rng.randint(1, 6))]
+        ]
 
     return Draft(task, solution, wrong, arguments)
 
@@ -127,9 +129,10 @@ def maze(rng: random.Random, difficulty: int) -> Draft:
         ("0 <= r <= 40", "0 < r < 40"),
     )
     task = (
-        f"Write f(start, goal): the fewest moves from room start to room goal. There are rooms 0 to "
-        f"40; a move goes {ahead} rooms up or {back} down, and never into a room whose number leaves "
-        f"1 when divided by {bad}. -1 where there is no way; standing in the goal takes 0 moves."
+        "Write f(start, goal): the fewest moves from room start to room goal. There are rooms 0 "
+        f"to 40; a move goes {ahead} rooms up or {back} down, and never into a room whose number "
+        f"leaves 1 when divided by {bad}. -1 where there is no way; standing in the goal takes 0 "
+        "moves."
     )
 
     def arguments(rng: random.Random) -> list[Any]:

@@ -12,7 +12,6 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from ...sandbox.core import Limits, OnCall, Program, RunResult, Sandbox, Status
-
 from .boxes import Boxes
 from .tests import CodeTest, Submission
 
@@ -93,7 +92,9 @@ class _Candidate:
         code, entry = self._submission.code, str(self._submission.entry)
         if not keywords:
             return Program(code, entry, tuple(args))
-        return Program(code + _WITH_KEYWORDS.format(entry=entry), "_with_keywords", (args, keywords))
+        return Program(
+            code + _WITH_KEYWORDS.format(entry=entry), "_with_keywords", (args, keywords)
+        )
 
 
 def run_checks(

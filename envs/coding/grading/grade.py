@@ -1,8 +1,8 @@
 """Run tests on a submission and judge, here, what came out of the boxes.
 
-One fresh process a test; the list of tests is walked here, so a candidate can neither shorten it nor
-see what is expected. What a candidate does wrong fails; what a sandbox does wrong is an error, and
-the episode is masked.
+One fresh process a test; the list of tests is walked here, so a candidate can neither shorten it
+nor see what is expected. What a candidate does wrong fails; what a sandbox does wrong is an error,
+and the episode is masked.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ from typing import cast
 
 from ...errors import SandboxError
 from ...sandbox.core import Limits, OnCall, Program, RunResult, Sandbox, Status
-
 from .boxes import Boxes
 from .checks import run_checks
 from .outputs import is_same_output

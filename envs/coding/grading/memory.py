@@ -10,7 +10,6 @@ import threading
 from collections import OrderedDict
 
 from ...sandbox.core import Status
-
 from .tests import Outcome
 
 MAX_OUTCOMES = 4096

@@ -6,7 +6,7 @@ What a test expects stays in this process; what a candidate is given is argument
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, NotRequired
+from typing import Any, NotRequired, final
 
 from pydantic import ConfigDict, with_config
 from typing_extensions import TypedDict
@@ -17,6 +17,7 @@ Json = Any
 _strict = with_config(ConfigDict(extra="forbid"))
 
 
+@final
 @_strict
 class CallTest(TypedDict):
     """Call the function, compare what it returns."""
@@ -26,6 +27,7 @@ class CallTest(TypedDict):
     tolerance: NotRequired[float]
 
 
+@final
 @_strict
 class OutputTest(TypedDict):
     """Run the code as a program, compare what it prints."""
@@ -39,6 +41,7 @@ class OutputTest(TypedDict):
     it decides instead of the rule."""
 
 
+@final
 @_strict
 class CodeTest(TypedDict):
     """Tests that are code: a function `check(candidate)`, or statements that call the entry."""

@@ -59,9 +59,7 @@ class _Comparison:
         """A float is wanted; where the task declares a tolerance, an integer will do."""
         if self._tolerance and type(given) in (int, float) and math.isfinite(wanted):
             try:
-                return math.isclose(
-                    given, wanted, rel_tol=self._tolerance, abs_tol=self._tolerance
-                )
+                return math.isclose(given, wanted, rel_tol=self._tolerance, abs_tol=self._tolerance)
             except OverflowError:  # an integer beyond every float
                 return False
         return type(given) is float and _key(given) == _key(wanted)

@@ -11,7 +11,7 @@ from turnhalle.envs.coding.quotes import quote_output, quote_value
 @pytest.mark.parametrize(
     ("text", "code"),
     [
-        ("x = 1", "x = 1"),
+        ("x = 1", "x = 1\n"),
         ("Here:\n```python\nx = 1\n```\nDone.", "x = 1\n"),
         ("```\nx = 1\n```", "x = 1\n"),
         ("```py\nx = 1\n```\nor\n```python\nx = 2\n```", "x = 2\n"),
@@ -20,9 +20,9 @@ from turnhalle.envs.coding.quotes import quote_output, quote_value
         ("````python\ns = '''\n```\n'''\n````", "s = '''\n```\n'''\n"),
         ("```python\n    indented\n```", "    indented\n"),
         ("``` python \r\nx = 1\r\n```\r", "x = 1\r\n"),
-        ("say ```x = 1``` inline", "say ```x = 1``` inline"),
+        ("say ```x = 1``` inline", "say ```x = 1``` inline\n"),
         ("```python\n```", "\n"),
-        ("", ""),
+        ("", "\n"),
     ],
 )
 def test_77_the_last_complete_fence_is_the_code(text: str, code: str) -> None:
@@ -33,7 +33,7 @@ def test_77_code_beyond_the_cap_is_none_and_odd_text_can_be_sent() -> None:
     assert code_of("#" * (MAX_CHARACTERS + 1)) is None
     assert code_of("```\n" + "#" * MAX_CHARACTERS + "\n```") is None
     assert code_of("```\nx = 1\n```" + " " * MAX_CHARACTERS) == "x = 1\n"
-    assert code_of("x = '\ud800'") == "x = '?'"
+    assert code_of("x = '\ud800'") == "x = '?'\n"
 
 
 def test_78_output_is_labelled_and_cannot_end_a_message() -> None:

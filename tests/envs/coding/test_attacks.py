@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from turnhalle.envs.coding.cheats import CHEATS, SLOW_CHEATS, cheat
+from turnhalle.envs.coding.cheats import cheat, cheats, slow_cheats
 from turnhalle.envs.coding.grading.boxes import Boxes
 from turnhalle.envs.coding.grading.grade import CHECKER_CRASH, grade
 from turnhalle.envs.coding.grading.tests import CallTest, Grade, OutputTest, Submission, Test
@@ -51,7 +51,7 @@ def test_what_is_right_passes(boxes: Boxes) -> None:
     assert graded(boxes, PROGRAM, PROGRAMS).passed
 
 
-@pytest.mark.parametrize("name", CHEATS)
+@pytest.mark.parametrize("name", cheats())
 def test_no_cheat_passes(boxes: Boxes, name: str) -> None:
     for tests in (CALLS, CHECK, PROGRAMS):
         found = graded(boxes, cheat(name, "order"), tests, whole=False)
@@ -59,7 +59,7 @@ def test_no_cheat_passes(boxes: Boxes, name: str) -> None:
         assert found.num_passed == 0
 
 
-@pytest.mark.parametrize("name", SLOW_CHEATS)
+@pytest.mark.parametrize("name", slow_cheats())
 def test_72_running_out_of_time_is_a_failure_not_a_fault_of_ours(boxes: Boxes, name: str) -> None:
     found = graded(boxes, cheat(name, "order"), CALLS, SHORT, whole=False)
     assert not found.passed
@@ -85,20 +85,24 @@ def test_71_nothing_is_left_between_two_calls(boxes: Boxes) -> None:
     )
     tests: list[Test] = [{"args": [n], "expected": [1, 1]} for n in range(4)]
     assert graded(boxes, code, tests).passed
-    assert graded(boxes, code, [{"code": "for n in range(4):\n    assert order(n) == [1, 1]\n"}]).passed
+    assert graded(
+        boxes, code, [{"code": "for n in range(4):\n    assert order(n) == [1, 1]\n"}]
+    ).passed
 
 
-@pytest.mark.parametrize("code", [CHEATS["73_kill_parent"], CHEATS["69_children"]])
-def test_73_who_harms_the_box_has_failed_and_the_next_run_is_sound(boxes: Boxes, code: str) -> None:
+@pytest.mark.parametrize("name", ["73_kill_parent", "69_children"])
+def test_73_who_harms_the_box_has_failed_and_the_next_run_is_sound(boxes: Boxes, name: str) -> None:
     for _ in range(3):
-        assert not graded(boxes, code.replace("{entry}", "order"), CALLS).passed
+        assert not graded(boxes, cheat(name, "order"), CALLS).passed
     assert graded(boxes, SOLUTION + "# again\n", CALLS).passed
 
 
 def test_74_the_host_walks_its_own_list_of_tests(boxes: Boxes) -> None:
     found = graded(boxes, "def order(xs):\n    return [] if not xs else None\n", CALLS)
     assert (found.num_passed, found.num_tests, len(found.outcomes)) == (1, 3, 3)
-    stopped = graded(boxes, "def order(xs):\n    return [] if not xs else None\n", CALLS, whole=False)
+    stopped = graded(
+        boxes, "def order(xs):\n    return [] if not xs else None\n", CALLS, whole=False
+    )
     assert (stopped.num_passed, stopped.num_tests, len(stopped.outcomes)) == (0, 3, 1)
     assert not Grade((), 0).passed
 
@@ -128,13 +132,15 @@ def test_59_nothing_that_is_expected_is_ever_in_the_box(boxes: Boxes) -> None:
     secret = "s3cr3t-7f1c"
     code = (
         "import gc, glob, sys\n\n\ndef order(xs):\n    seen = [repr(sys.argv), repr(xs)]\n"
-        "    for path in glob.glob('/proc/*/cmdline') + glob.glob('/proc/*/environ') + glob.glob('/tmp/*'):\n"
+        "    for path in [p for n in ('cmdline', 'environ') for p in glob.glob('/proc/*/' + n)]:\n"
         "        try:\n            seen.append(open(path, errors='replace').read())\n"
         "        except OSError:\n            pass\n"
         "    frame = sys._getframe()\n    while frame:\n"
-        "        seen += [repr(frame.f_locals), repr(frame.f_globals)]\n        frame = frame.f_back\n"
-        "    seen += [repr(x) for x in gc.get_objects() if isinstance(x, (dict, list, tuple))]\n"
-        "    return ('s3cr3t' + '-7f1c') in ' '.join(seen)\n"
+        "        seen += [repr(frame.f_locals), repr(frame.f_globals)]\n"
+        "        frame = frame.f_back\n"
+        "    kinds = (dict, list, tuple)\n"
+        "    seen += [repr(x) for x in gc.get_objects() if isinstance(x, kinds)]\n"
+        "    return ''.join(reversed('c1f7-t3rc3s')) in ' '.join(seen)\n"
     )  # fmt: skip
     found = graded(boxes, code, [{"args": [[]], "expected": secret}], Limits())
     assert (found.outcomes[0].status, found.outcomes[0].given) == ("ok", False)
@@ -201,10 +207,13 @@ def test_tests_that_never_call_the_candidate_pass_nobody(boxes: Boxes, code: str
 
 def test_tests_that_swallow_exceptions_cannot_hide_a_crash(boxes: Boxes) -> None:
     swallow: list[Test] = [
-        {"code": "for _ in range(3):\n    try:\n        order([])\n    except Exception:\n        pass\n"}
+        {
+            "code": "for _ in range(3):\n    try:\n        order([])\n"
+            "    except Exception:\n        pass\n"
+        }
     ]
-    assert not graded(boxes, CHEATS["48_exit_inside"].replace("{entry}", "order"), swallow).passed
-    assert not graded(boxes, CHEATS["73_kill_by_signal"].replace("{entry}", "order"), swallow).passed
+    assert not graded(boxes, cheat("48_exit_inside", "order"), swallow).passed
+    assert not graded(boxes, cheat("73_kill_by_signal", "order"), swallow).passed
 
 
 def test_a_candidate_is_called_with_keywords_too(boxes: Boxes) -> None:
