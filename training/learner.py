@@ -117,8 +117,9 @@ class Learner:
         if correction.level is not None:
             batch = replace(batch, old_logprob=self._score_all(batch, _logprobs))
             log_ratio = torch.from_numpy(batch.old_logprob - batch.sampler_logprob)
-            sequence, turn = torch.from_numpy(batch.sequence), torch.from_numpy(batch.turn_id)
-            weights = correction_weights(log_ratio, sequence, turn, correction)
+            episode = torch.from_numpy(batch.episode[batch.sequence])
+            turn = torch.from_numpy(batch.turn_id)
+            weights = correction_weights(log_ratio, episode, turn, correction)
             batch = replace(batch, weight=weights.numpy())
             metrics = correction_metrics(log_ratio, weights)
         if self.reference is not None:

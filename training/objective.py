@@ -34,7 +34,7 @@ class Objective:
         return Normaliser(
             self.loss.normaliser,
             update.num_rows,
-            len(update.sequences),
+            len(np.unique(update.episode)),
             self.loss.constant_tokens,
         )
 
@@ -44,7 +44,7 @@ class Objective:
         """The part's share of the update's objective, a scalar to descend, and sums over its rows.
 
         Args:
-            part: Whole trajectories of the update.
+            part: Whole sequences of the update.
             scores: Of the part.
             update: What one optimizer step learns from.
         """
@@ -59,7 +59,7 @@ class Objective:
             if self.kl.place == "loss":
                 weighted = price * log_ratio.exp() if self.kl.is_weighted else price
                 loss = loss + self.kl.weight * weighted
-        total = self.normaliser(update).total(loss, rows.trajectory)
+        total = self.normaliser(update).total(loss, episode_rows(part, update, device))
         if self.loss.entropy_bonus:
             bonus = entropy_surrogate(rows, scores.entropies).sum() / update.num_rows
             total = total - self.loss.entropy_bonus * bonus
@@ -86,9 +86,15 @@ def loss_rows(part: Batch, logprobs: torch.Tensor) -> Rows:
         logprobs=logprobs,
         old_logprobs=_tensor(part.old_logprob, device),
         advantages=_tensor(part.advantage, device),
-        trajectory=torch.from_numpy(part.sequence).to(device),
+        sequence=torch.from_numpy(part.sequence).to(device),
         turn=torch.from_numpy(part.turn_id).to(device),
     )
+
+
+def episode_rows(part: Batch, update: Batch, device: torch.device) -> torch.Tensor:
+    """For each row of a part how many rows of the update are of its episode `[M]`."""
+    counts = np.bincount(update.episode[update.sequence])
+    return torch.from_numpy(counts[part.episode[part.sequence]]).to(device)
 
 
 def num_targets(batch: Batch) -> int:

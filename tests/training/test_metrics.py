@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import numpy as np
+import pytest
+
 from turnhalle.agents.core import Group, Trajectory, Turn
 from turnhalle.envs.core import StopReason
 from turnhalle.envs.tasks import Task
 from turnhalle.training.credit.assign import assign_credit
 from turnhalle.training.credit.episodes import read_episodes
 from turnhalle.training.credit.options import CreditOptions
-from turnhalle.training.metrics import rollout_metrics
+from turnhalle.training.metrics import critic_metrics, rollout_metrics
 
 TASK = Task("x/Y-v0", "train", 0, 1, {"n": 1})
 
@@ -23,9 +26,16 @@ def test_faults_are_rates_of_turns_and_masked_episodes_have_no_say() -> None:
     played = Trajectory(TASK, 0, turns, success=True, stop=StopReason.FINISHED)
     masked = Trajectory(TASK, 1, turns, stop=StopReason.OUTSIDE_ERROR)
     groups = [Group(TASK, [played, masked])]
-    credit = assign_credit(read_episodes(groups), CreditOptions())
-    metrics = rollout_metrics(groups, credit)
+    metrics = rollout_metrics(groups, assign_credit(read_episodes(groups), CreditOptions()))
     assert metrics["faults/bad_json"] == 0.75
     assert metrics["faults/no_call"] == 0.25
     assert metrics["reward/exact"] == metrics["success"] == metrics["masked_episodes"] == 1.0
     assert "faults/refused" not in metrics
+
+
+def test_a_critic_is_measured_where_it_has_targets() -> None:
+    values, targets = np.array([[0.0, 9.0], [2.0, 9.0]]), np.array([[1.0, np.nan], [3.0, np.nan]])
+    metrics = critic_metrics(values, targets)
+    assert metrics == {"value_loss": 0.5, "explained_variance": pytest.approx(1.0)}
+    assert critic_metrics(targets, targets)["value_loss"] == 0.0
+    assert critic_metrics(values, np.full((2, 2), np.nan)) == {}

@@ -48,7 +48,7 @@ class CorrectionOptions(BaseModel):
 
 def correction_weights(
     log_ratio: torch.Tensor,
-    trajectory: torch.Tensor,
+    episode: torch.Tensor,
     turn: torch.Tensor,
     options: CorrectionOptions,
 ) -> torch.Tensor:
@@ -56,9 +56,9 @@ def correction_weights(
     if options.level == "turn":
         log_ratio = sum_by(log_ratio, turn)
     elif options.level == "sequence":
-        log_ratio = sum_by(log_ratio, trajectory)
+        log_ratio = sum_by(log_ratio, episode)
     elif options.level == "geometric":
-        log_ratio = mean_by(log_ratio, trajectory)
+        log_ratio = mean_by(log_ratio, episode)
     ratio = clamp_log(log_ratio).exp()
     if options.mode == "truncate":
         return ratio.clamp(options.low, options.high)

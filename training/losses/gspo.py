@@ -22,9 +22,9 @@ def gspo(
         rows: `[M]`.
         clip_low: As in `ppo`; the paper's ranges are about 1000 times as narrow.
         clip_high: As in `ppo`.
-        level: What is one sequence: the episode, or each of its turns.
+        level: What has one ratio: the sequence of tokens, or each turn in it.
     """
-    segment = rows.trajectory if level == "sequence" else rows.turn
+    segment = rows.sequence if level == "sequence" else rows.turn
     mean = mean_by((rows.logprobs - rows.old_logprobs).detach(), segment)
     ratio = clamp_log(mean + rows.logprobs - rows.logprobs.detach()).exp()
     return clip(ratio, rows.advantages, clip_low, clip_high)

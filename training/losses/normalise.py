@@ -7,8 +7,6 @@ from typing import Literal
 
 import torch
 
-from .rows import sum_by
-
 NormaliserName = Literal["token", "sequence", "constant"]
 
 
@@ -26,21 +24,21 @@ class Normaliser:
     constant: sum over tokens by a fixed length, mean over episodes (arXiv 2503.20783)."""
     num_rows: int
     """Tokens of the update."""
-    num_sequences: int
+    num_episodes: int
     """Episodes of the update."""
     constant_tokens: int | None = None
     """The fixed length."""
 
-    def total(self, loss: torch.Tensor, trajectory: torch.Tensor) -> torch.Tensor:
-        """The share of these rows in the update's loss; a trajectory's rows must be complete.
+    def total(self, loss: torch.Tensor, episode_rows: torch.Tensor) -> torch.Tensor:
+        """The share of these rows in the update's loss, a scalar.
 
         Args:
             loss: `[M]`.
-            trajectory: `[M]`.
+            episode_rows: `[M]` how many rows of the update are of the row's episode.
         """
         if self.name == "token":
             return loss.sum() / self.num_rows
         if self.name == "sequence":
-            return (loss / sum_by(torch.ones_like(loss), trajectory)).sum() / self.num_sequences
+            return (loss / episode_rows).sum() / self.num_episodes
         assert self.constant_tokens is not None
-        return loss.sum() / (self.num_sequences * self.constant_tokens)
+        return loss.sum() / (self.num_episodes * self.constant_tokens)

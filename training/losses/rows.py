@@ -12,7 +12,7 @@ MAX_LOG_RATIO = 20.0
 
 @dataclass(frozen=True, slots=True)
 class Rows:
-    """Sampled tokens; the rows of a trajectory are in one `Rows`, in the order of its tokens."""
+    """Sampled tokens; the rows of a sequence are all in one `Rows`."""
 
     logprobs: torch.Tensor
     """`[M]` of the policy that is trained; the only column with a gradient."""
@@ -20,10 +20,10 @@ class Rows:
     """`[M]` of the policy before the update."""
     advantages: torch.Tensor
     """`[M]`"""
-    trajectory: torch.Tensor
-    """`[M]` int64 number of the trajectory."""
+    sequence: torch.Tensor
+    """`[M]` int64 number of the sequence of tokens that the row is in."""
     turn: torch.Tensor
-    """`[M]` int64 number of the turn; no two trajectories share one."""
+    """`[M]` int64 number of the turn; no two sequences share one."""
 
     def log_ratio(self) -> torch.Tensor:
         """`[M]` log pi / pi_old of each token, clamped."""

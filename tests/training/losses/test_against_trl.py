@@ -126,6 +126,11 @@ def compare(
     assert torch.allclose(again.grad, new.grad, rtol=1e-9, atol=1e-12)
 
 
+def counts(rows: Rows) -> torch.Tensor:
+    """`[M]` rows of each row's episode."""
+    return torch.bincount(rows.sequence)[rows.sequence]
+
+
 def leaves(given: Draw) -> tuple[torch.Tensor, torch.Tensor]:
     return given.new.clone().requires_grad_(), given.new.clone().requires_grad_()
 
@@ -144,7 +149,7 @@ def test_policy_losses(built: Any, case: tuple[str, dict[str, Any], LossOptions]
         }
         rows = given.rows(again)
         normaliser = Normaliser(options.normaliser, len(rows.logprobs), B, options.constant_tokens)
-        ours = normaliser.total(options.policy_loss(rows).loss, rows.trajectory)
+        ours = normaliser.total(options.policy_loss(rows).loss, counts(rows))
         compare(trl_loss(built, new, inputs), new, ours, again)
 
 
@@ -164,7 +169,7 @@ def test_kl_in_the_loss(built: Any, is_weighted: bool) -> None:
         price = kl_estimate(rows.logprobs, given.ref[given.index], "k3")
         weighted = price * rows.log_ratio().exp() if is_weighted else price
         loss = LossOptions().policy_loss(rows).loss + 0.04 * weighted
-        ours = Normaliser("token", len(loss), B).total(loss, rows.trajectory)
+        ours = Normaliser("token", len(loss), B).total(loss, counts(rows))
         compare(trl_loss(built, new, inputs), new, ours, again)
 
 
@@ -208,9 +213,9 @@ def test_sampler_corrections(
         }
         rows = given.rows(again)
         log_ratio = (given.old - given.sampler)[given.index]
-        weights = correction_weights(log_ratio, rows.trajectory, rows.turn, options)
+        weights = correction_weights(log_ratio, rows.sequence, rows.turn, options)
         loss = LossOptions().policy_loss(rows).loss * weights
-        ours = Normaliser("token", len(loss), B).total(loss, rows.trajectory)
+        ours = Normaliser("token", len(loss), B).total(loss, counts(rows))
         compare(trl_loss(built, new, inputs), new, ours, again)
 
 

@@ -33,25 +33,25 @@ NAMES: list[Any] = ["ppo", "gspo", "cispo", "sapo", "reinforce"]
 
 
 def rows_of(
-    ratios: list[float], advantages: list[float], trajectory: list[int] | None = None
+    ratios: list[float], advantages: list[float], sequence: list[int] | None = None
 ) -> Rows:
-    """Tokens with old log-prob -1 and these ratios, each a trajectory of its own by default."""
+    """Tokens with old log-prob -1 and these ratios, each a sequence of its own by default."""
     old = torch.full((len(ratios),), -1.0, dtype=torch.float64)
-    number = torch.tensor(trajectory or list(range(len(ratios))))
+    number = torch.tensor(sequence or list(range(len(ratios))))
     new = (old + torch.tensor(ratios, dtype=torch.float64).log()).requires_grad_()
     return Rows(new, old, torch.tensor(advantages, dtype=torch.float64), number, number)
 
 
-def random_rows(seed: int, count: int = 24, trajectories: int = 5) -> Rows:
+def random_rows(seed: int, count: int = 24, sequences: int = 5) -> Rows:
     generator = torch.Generator().manual_seed(seed)
 
     def normal() -> torch.Tensor:
         return torch.randn(count, generator=generator, dtype=torch.float64)
 
-    trajectory = torch.randint(trajectories, (count,), generator=generator).sort().values
-    turn = trajectory * 3 + torch.randint(3, (count,), generator=generator)
+    sequence = torch.randint(sequences, (count,), generator=generator).sort().values
+    turn = sequence * 3 + torch.randint(3, (count,), generator=generator)
     old = -normal().abs()
-    return Rows((old + 0.2 * normal()).requires_grad_(), old, normal(), trajectory, turn)
+    return Rows((old + 0.2 * normal()).requires_grad_(), old, normal(), sequence, turn)
 
 
 def gradient(loss: torch.Tensor, rows: Rows) -> torch.Tensor:
@@ -141,11 +141,11 @@ def test_no_cut_of_an_update_changes_its_loss_or_gradient(
     """Micro-batches, gradient accumulation, packing and the order of rows."""
     rows = random_rows(seed)
     options = LossOptions(name=name, normaliser=normaliser)
-    sequences = len(rows.trajectory.unique())
-    divide = Normaliser(normaliser, len(rows.logprobs), sequences, 7)
+    divide = Normaliser(normaliser, len(rows.logprobs), len(rows.sequence.unique()), 7)
+    counts = torch.bincount(rows.sequence)
 
     def share(part: Rows) -> torch.Tensor:
-        return divide.total(options.policy_loss(part).loss, part.trajectory)
+        return divide.total(options.policy_loss(part).loss, counts[part.sequence])
 
     def pick(chosen: torch.Tensor) -> Rows:
         columns = {f: getattr(rows, f)[chosen] for f in Rows.__slots__}
@@ -153,7 +153,7 @@ def test_no_cut_of_an_update_changes_its_loss_or_gradient(
 
     whole = share(rows)
     wanted = torch.autograd.grad(whole, rows.logprobs, retain_graph=True)[0]
-    cut = rows.trajectory < 2
+    cut = rows.sequence < 2
     order = torch.randperm(len(rows.logprobs), generator=torch.Generator().manual_seed(seed))
     for parts in ([pick(cut), pick(~cut)], [pick(order)]):
         total = sum((share(part) for part in parts if len(part.logprobs)), torch.zeros(()))
@@ -163,10 +163,10 @@ def test_no_cut_of_an_update_changes_its_loss_or_gradient(
 
 
 def test_the_normalisers_by_hand() -> None:
-    loss, trajectory = torch.tensor([1.0, 2.0, 6.0]), torch.tensor([0, 0, 1])
-    assert Normaliser("token", 3, 2).total(loss, trajectory) == pytest.approx(3.0)
-    assert Normaliser("sequence", 3, 2).total(loss, trajectory) == pytest.approx(3.75)
-    assert Normaliser("constant", 3, 2, 10).total(loss, trajectory) == pytest.approx(0.45)
+    loss, of_episode = torch.tensor([1.0, 2.0, 6.0]), torch.tensor([2, 2, 1])
+    assert Normaliser("token", 3, 2).total(loss, of_episode) == pytest.approx(3.0)
+    assert Normaliser("sequence", 3, 2).total(loss, of_episode) == pytest.approx(3.75)
+    assert Normaliser("constant", 3, 2, 10).total(loss, of_episode) == pytest.approx(0.45)
 
 
 LOGITS = torch.tensor([0.3, -1.0, 0.7, 0.0, -0.4], dtype=torch.float64)
@@ -261,7 +261,7 @@ def test_full_sequence_weights_make_up_for_another_sampler() -> None:
 
 def test_correction_levels_by_hand() -> None:
     log_ratio = torch.tensor([0.1, 0.3, -0.2, 0.5])
-    trajectory, turn = torch.tensor([0, 0, 0, 1]), torch.tensor([0, 0, 1, 2])
+    episode, turn = torch.tensor([0, 0, 0, 1]), torch.tensor([0, 0, 1, 2])
     wanted = {
         "token": [0.1, 0.3, -0.2, 0.5],
         "turn": [0.4, 0.4, -0.2, 0.5],
@@ -270,14 +270,14 @@ def test_correction_levels_by_hand() -> None:
     }
     for level, logs in wanted.items():
         options = CorrectionOptions(level=level, high=100.0)  # type: ignore[arg-type]
-        found = correction_weights(log_ratio, trajectory, turn, options)
+        found = correction_weights(log_ratio, episode, turn, options)
         assert found.log().tolist() == pytest.approx(logs, abs=1e-6), level
     options = CorrectionOptions(level="token", low=0.9, high=1.2)
-    assert correction_weights(log_ratio, trajectory, turn, options).tolist() == pytest.approx(
+    assert correction_weights(log_ratio, episode, turn, options).tolist() == pytest.approx(
         [math.exp(0.1), 1.2, 0.9, 1.2]
     )
     masked = correction_weights(
-        log_ratio, trajectory, turn, options.model_copy(update={"mode": "mask"})
+        log_ratio, episode, turn, options.model_copy(update={"mode": "mask"})
     )
     assert masked.tolist() == pytest.approx([math.exp(0.1), 0, 0, 0])
 
@@ -305,7 +305,7 @@ def test_the_default_loss_is_bit_for_bit_the_first_one() -> None:
             rows.logprobs.detach().float().requires_grad_(),
             rows.old_logprobs.float(),
             rows.advantages.float(),
-            rows.trajectory,
+            rows.sequence,
             rows.turn,
         )
         log_ratio = (rows.logprobs - rows.old_logprobs).clamp(-20.0, 20.0)
