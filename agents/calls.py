@@ -67,12 +67,17 @@ class Calls:
         """Calls without an answer yet."""
         return len(self._open)
 
+    @property
+    def _capacity(self) -> int:
+        """Most threads that may work now: those that hang beyond the cap are not replaced."""
+        return self.max_threads - max(0, self.num_abandoned - self.max_abandoned)
+
     def call(self, key: int, work: Callable[[], Any], timeout_s: float) -> None:
         """Run a function in a thread; its time counts from when a thread takes it."""
         call = _Call(key, work, timeout_s)
         self._open[key] = call
         self._waiting.put(call)
-        if self._num_threads < min(self.max_threads, len(self._open)):
+        if self._num_threads < min(self._capacity, len(self._open)):
             self._start_thread()
 
     def await_(self, key: int, work: Callable[[], Awaitable[Any]], timeout_s: float) -> None:
@@ -85,7 +90,7 @@ class Calls:
     def spawn(self, work: Callable[[], Any]) -> None:
         """Run a function in a thread some time; nobody waits for it."""
         self._waiting.put(_Call(-1, work, float("inf"), is_wanted=False))
-        if not self._num_threads:
+        if not self._num_threads and self._capacity:
             self._start_thread()
 
     def drop(self, key: int) -> bool:
@@ -162,13 +167,12 @@ class Calls:
     def _abandon(self) -> None:
         self._num_threads -= 1
         self.num_abandoned += 1
-        if self.num_abandoned <= self.max_abandoned:
+        if self._num_threads < min(self._capacity, len(self._open)):
             self._start_thread()
 
     def _start_thread(self) -> None:
-        if self.num_abandoned <= self.max_abandoned or self._num_threads:
-            self._num_threads += 1
-            threading.Thread(target=self._work, daemon=True, name="env-worker").start()
+        self._num_threads += 1
+        threading.Thread(target=self._work, daemon=True, name="env-worker").start()
 
     def _work(self) -> None:
         while (call := self._waiting.get()) is not None:

@@ -18,7 +18,7 @@ from typing import Any
 
 import torch
 
-from turnhalle.envs.errors import EngineError
+from turnhalle.envs.errors import ConfigError, EngineError
 
 from ..lm import LanguageModel
 from .base import Capabilities, Completion, Request, check_request
@@ -138,6 +138,12 @@ class VllmEngine:
 
     def _base(self, lm: LanguageModel) -> Path | str:
         if self._options.base == "bnb":
+            is_4bit = getattr(lm.model, "is_loaded_in_4bit", False)
+            if not is_4bit or lm.model.dtype == torch.float32:
+                raise ConfigError(
+                    'engine.vllm.base is "bnb", which holds a 4-bit base (model.precision="nf4") '
+                    'and computes in 16 bits (on a GPU); here give "exact"'
+                )
             return str(lm.model.config._name_or_path)
         write_base(lm, Path(self._folder.name))
         return Path(self._folder.name)

@@ -28,7 +28,7 @@ from turnhalle.agents.lm import LanguageModel
 from turnhalle.agents.models import ModelOptions, load_model
 from turnhalle.agents.process import tune_process
 from turnhalle.agents.rollout import Job, rollout
-from turnhalle.envs.errors import EngineError
+from turnhalle.envs.errors import ConfigError, EngineError
 from turnhalle.envs.registry import resolve
 
 pytestmark = [
@@ -406,6 +406,13 @@ def test_a_process_that_is_killed_is_started_again_and_its_turns_go_on(
     engines = [child for child in psutil.Process().children() if "VLLM" in child.name()]
     _, alive = psutil.wait_procs(engines, timeout=60)
     assert not alive
+
+
+def test_a_4_bit_base_in_32_bits_cannot_stay_in_4_bits(lm: LanguageModel) -> None:
+    from turnhalle.agents.engines.vllm import VllmEngine
+
+    with pytest.raises(ConfigError, match='give "exact"'):
+        VllmEngine(lm, VllmOptions(base="bnb"))
 
 
 def test_a_run_trains_with_vllm(tmp_path: Path) -> None:
