@@ -12,7 +12,7 @@ from turnhalle.envs.core import StopReason
 from turnhalle.envs.errors import TaskError
 from turnhalle.envs.tasks import Task
 
-TRAJECTORY_SCHEMA = 1
+TRAJECTORY_SCHEMA = 2
 """Version of the JSON that `Trajectory.to_json` writes."""
 
 
@@ -44,6 +44,8 @@ class Turn:
     parts: dict[str, float] = field(default_factory=dict)
     segments: list[Segment] = field(default_factory=list)
     """Tokens of the observation, then those of the action; empty for policies without tokens."""
+    faults: dict[str, int] = field(default_factory=dict)
+    """Tool calls of the action that went wrong, counted by kind."""
 
 
 @dataclass(slots=True)
@@ -92,13 +94,13 @@ class Trajectory:
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> Trajectory:
-        """Inverse of `to_json`.
+        """Inverse of `to_json`; reads version 1 too, whose turns told no faults.
 
         Raises:
             TaskError: The JSON was written by another version of the schema.
         """
         version = data.get("schema")
-        if version != TRAJECTORY_SCHEMA:
+        if version not in (1, TRAJECTORY_SCHEMA):
             raise TaskError(
                 f"trajectory schema {version!r}; this Turnhalle reads {TRAJECTORY_SCHEMA}"
             )

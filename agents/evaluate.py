@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from turnhalle.envs.core import StopReason
@@ -51,6 +53,11 @@ class Evaluation:
         """Mean number of turns."""
         return sum(len(t.turns) for t in self.counted) / len(self.counted)
 
+    @property
+    def faults(self) -> dict[str, float]:
+        """Tool calls a turn that went wrong, by kind."""
+        return fault_rates(self.counted)
+
     def gain_over(self, before: Evaluation) -> Estimate:
         """Difference in success on the tasks that both counted, with its 95 % paired interval."""
         pairs = [
@@ -59,6 +66,13 @@ class Evaluation:
             if StopReason.OUTSIDE_ERROR not in (old.stop, new.stop)
         ]
         return paired_difference([old for old, _ in pairs], [new for _, new in pairs])
+
+
+def fault_rates(trajectories: Sequence[Trajectory]) -> dict[str, float]:
+    """Tool calls a turn that went wrong, by kind, the most frequent kind first."""
+    turns = [turn for trajectory in trajectories for turn in trajectory.turns]
+    counts = sum((Counter(turn.faults) for turn in turns), Counter[str]())
+    return {kind: count / len(turns) for kind, count in counts.most_common()}
 
 
 def recall(store: RunStore, step: int) -> Evaluation:

@@ -74,6 +74,7 @@ class _Episode:
                 reward,
                 self.info.get("parts", {}),
                 decision.segments,
+                self.info.get("faults", {}),
             )
         )
         self._observation = record.final_observation = observation

@@ -22,7 +22,7 @@ from turnhalle.envs.tasks import Task
 
 from .core import Segment, Trajectory, Turn
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 FILE = "run.db"
 _TABLES = """
 create table meta (key text primary key, value text not null);
@@ -39,7 +39,7 @@ create index episodes_by_step on episodes (step, phase);
 create table turns (
     episode integer not null references episodes on delete cascade, turn integer not null,
     observation text not null, action text not null, reward real not null, parts text not null,
-    advantage real, primary key (episode, turn)
+    faults text not null default '{}', advantage real, primary key (episode, turn)
 ) without rowid;
 create table segments (
     episode integer not null references episodes on delete cascade, turn integer not null,
@@ -84,11 +84,14 @@ class RunStore:
             self._db.execute("pragma journal_mode = wal")
             with self._db:
                 # One transaction: a kill leaves either no table or all of them.
+                self._db.execute("begin")
                 for statement in filter(str.strip, _TABLES.split(";")):
                     self._db.execute(statement)
                 self._put("schema", SCHEMA_VERSION)
         version = self.get("schema")
-        if version != SCHEMA_VERSION:
+        if version == 1:
+            self._adopt_first_schema(read_only)
+        elif version != SCHEMA_VERSION:
             raise StoreError(f"{path} has schema {version}, this Turnhalle reads {SCHEMA_VERSION}")
 
     def close(self) -> None:
@@ -192,16 +195,27 @@ class RunStore:
             error,
         )
 
+    def _adopt_first_schema(self, read_only: bool) -> None:
+        """Go on with a store of schema 1, whose turns keep no faults."""
+        if read_only:  # the process that wrote it may still be at it
+            self._db.execute("create temp view turns as select *, '{}' as faults from main.turns")
+            return
+        with self._db:
+            self._db.execute("begin")
+            self._db.execute("alter table turns add column faults text not null default '{}'")
+            self._put("schema", SCHEMA_VERSION)
+
     def _put(self, key: str, value: Any) -> None:
         self._db.execute("insert or replace into meta values (?, ?)", [key, json.dumps(value)])
 
     def _turns(self, id: int) -> list[Turn]:
         query = (
-            "select observation, action, reward, parts from turns where episode = ? order by turn"
+            "select observation, action, reward, parts, faults from turns where episode = ? "
+            "order by turn"
         )
         turns = [
-            Turn(observation, action, reward, json.loads(parts))
-            for observation, action, reward, parts in self._db.execute(query, [id])
+            Turn(observation, action, reward, json.loads(parts), faults=json.loads(faults))
+            for observation, action, reward, parts, faults in self._db.execute(query, [id])
         ]
         query = (
             "select turn, token_ids, logprobs, adapter_version from segments where episode = ? "
@@ -227,9 +241,10 @@ class RunStore:
         for number, turn in enumerate(record.turns):
             worth = None if advantages is None else float(advantages[number])
             self._db.execute(
-                "insert into turns values (?, ?, ?, ?, ?, ?, ?)",
-                (id, number, turn.observation, turn.action, turn.reward,
-                 json.dumps(turn.parts), worth),
+                "insert into turns (episode, turn, observation, action, reward, parts, faults, "
+                "advantage) values (?, ?, ?, ?, ?, ?, ?, ?)",
+                (id, number, turn.observation, turn.action, turn.reward, json.dumps(turn.parts),
+                 json.dumps(turn.faults), worth),
             )  # fmt: skip
             self._db.executemany(
                 "insert into segments values (?, ?, ?, ?, ?, ?)",

@@ -25,6 +25,7 @@ from .chat_options import ChatOptions
 from .core import Message
 from .errors import ConfigError, EndpointError, OutsideError
 from .quoting import as_utf8
+from .replies import recorded
 
 if TYPE_CHECKING:
     import httpx
@@ -67,7 +68,8 @@ class ChatClient:
             OutsideError: Of the class this client was built with: no readable reply after all
                 retries.
         """
-        return self._ask(messages, extra, lambda text: None)
+        asked = self._body(messages, extra)
+        return recorded(asked, lambda: self._ask(asked, lambda text: None))
 
     def ask_for(self, schema: type[T], messages: Sequence[Message]) -> T:
         """The endpoint's reply as an instance of `schema`: nothing but one JSON object of it.
@@ -77,19 +79,8 @@ class ChatClient:
         """
         read = partial(self._read, schema)
         described = schema.model_json_schema()
-        asked = {"name": "reply", "schema": described, "strict": True}
-        if self._takes_schema:
-            try:
-                form = {"response_format": {"type": "json_schema", "json_schema": asked}}
-                return read(self._ask(messages, form, read))
-            except _RefusedError as refused:
-                if not self.options.schema_fallback:
-                    raise self._failure(
-                        f"{refused.args[0]} It may not know response_format; set schema_fallback."
-                    ) from refused
-                self._takes_schema = False
-        hint = f"Reply with one JSON object of this schema and nothing else: {described}"
-        return read(self._ask([*messages, Message(role="user", content=hint)], {}, read))
+        asked = self._body(messages, {"schema": described})
+        return read(recorded(asked, lambda: self._ask_in_form(described, messages, read)))
 
     def close(self) -> None:
         """Close the connections; the next question opens new ones."""
@@ -98,19 +89,37 @@ class ChatClient:
                 self._http.close()
                 self._http = None
 
-    def _ask(
-        self, messages: Sequence[Message], extra: dict[str, Any], check: Callable[[str], object]
+    def _ask_in_form(
+        self, described: dict[str, Any], messages: Sequence[Message], read: Callable[[str], object]
     ) -> str:
-        """The reply; `check` raises where it is none that should be kept."""
+        """The reply in a schema, by `response_format`, or by a prompt where that is refused."""
+        asked = {"name": "reply", "schema": described, "strict": True}
+        if self._takes_schema:
+            try:
+                form = {"response_format": {"type": "json_schema", "json_schema": asked}}
+                return self._ask(self._body(messages, form), read)
+            except _RefusedError as refused:
+                if not self.options.schema_fallback:
+                    raise self._failure(
+                        f"{refused.args[0]} It may not know response_format; set schema_fallback."
+                    ) from refused
+                self._takes_schema = False
+        hint = f"Reply with one JSON object of this schema and nothing else: {described}"
+        return self._ask(self._body([*messages, Message(role="user", content=hint)], {}), read)
+
+    def _body(self, messages: Sequence[Message], extra: dict[str, Any]) -> dict[str, Any]:
         options = self.options
-        body = {
+        return {
             "model": options.model,
             "messages": [{"role": m.role, "content": as_utf8(m.content)} for m in messages],
             "temperature": options.temperature,
             "max_tokens": options.max_tokens,
             **extra,
         }
-        key = {"url": options.url, **body}
+
+    def _ask(self, body: dict[str, Any], check: Callable[[str], object]) -> str:
+        """The reply; `check` raises where it is none that should be kept."""
+        key = {"url": self.options.url, **body}
         if self._cache is not None and (known := self._cache.get(key)) is not None:
             self._count(from_cache=1)
             return known

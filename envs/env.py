@@ -19,11 +19,11 @@ from .author import World
 from .core import End, Message, Reply, StepInfo, StopReason
 from .errors import ConfigError, EnvError, EpisodeOverError, TaskError, positive, unknown_name
 from .families import family_of, require_variety
+from .replies import Replies, start_recording, stop_recording
+from .resets import read_reset
 from .seeding import derive_rng
 from .spaces import UnicodeText
 from .tasks import Family, Task, draw_task
-
-_RESET_OPTIONS = ("split", "task", "difficulty", "noise")
 
 
 class TextEnv(World):
@@ -61,6 +61,7 @@ class TextEnv(World):
         self._task: Task | None = None
         self._is_over = True
         self._journal: list[str] = []
+        self._replies = Replies()
         self._observations: list[str] = []
         self._turn_rng: random.Random | None = None
         self._generator: np.random.Generator | None = None
@@ -149,23 +150,11 @@ class TextEnv(World):
         """
         if seed is not None:
             self._np_random_seed, self._generator = seed, None
-        options = options or {}
-        for name in options:
-            if name not in _RESET_OPTIONS:
-                raise unknown_name("reset option", str(name), _RESET_OPTIONS)
-        split = options.get("split", "train")
-        difficulty = positive("difficulty", options.get("difficulty", self.difficulty))
-        index = options.get("task", seed)
-        if index is None:
-            index = int(self.np_random.integers(2**62))
-        noise = options.get("noise", 0)
-        for name, value in (("task", index), ("noise", noise)):
-            if not isinstance(value, int) or value < 0:
-                raise ConfigError(f"{name} must be an integer of at least 0, got {value!r}")
-        family = self.task_family(difficulty)
-        if split != "train" and self.listed(split, difficulty) is None:
-            require_variety(self, difficulty)
-        return self.begin(draw_task(family, split, index, noise))
+        asked = read_reset(self, seed, options or {})
+        family = self.task_family(asked.difficulty)
+        if asked.split != "train" and self.listed(asked.split, asked.difficulty) is None:
+            require_variety(self, asked.difficulty)
+        return self.begin(draw_task(family, asked.split, asked.index, asked.noise))
 
     @final
     def task_family(self, difficulty: int | None = None) -> Family:
@@ -175,6 +164,10 @@ class TextEnv(World):
     @final
     def begin(self, task: Task) -> tuple[str, StepInfo]:
         """Start an episode of a given task; `reset` after the drawing."""
+        return self._begin(task, Replies())
+
+    def _begin(self, task: Task, replies: Replies) -> tuple[str, StepInfo]:
+        self._replies = replies
         self._task, self.instance = task, task.instance
         self.turn, self._is_over, self._turn_rng = 0, False, None
         self._journal = []
@@ -239,6 +232,7 @@ class TextEnv(World):
         if kind == "none":
             raise ConfigError(f"{self.id} lives outside this process and cannot be snapshot")
         snapshot: dict[str, Any] = {"task": self.task.to_json(), "journal": list(self._journal)}
+        snapshot["replies"] = self._replies.to_json()
         if kind == "state":
             snapshot |= {"observations": list(self._observations), "is_over": self._is_over}
             snapshot["world"] = self.state()
@@ -254,11 +248,13 @@ class TextEnv(World):
         task = Task.from_json(state["task"])
         if task.env != self.id:
             raise TaskError(f"the snapshot is of {task.env}, this environment is {self.id}")
-        self.begin(task)
+        self._begin(task, Replies(state.get("replies")))
         if "world" not in state:
             for action in state["journal"]:
                 self.step(action)
+            self._replies.end_replay()
             return
+        self._replies.end_replay()
         self._journal = list(state["journal"])
         self._observations = list(state["observations"])
         self.turn, self._turn_rng = len(self._journal), None
@@ -284,12 +280,15 @@ class TextEnv(World):
         return list(reply.messages) or [Message(role="user", content=reply.text)]
 
     def _guarded(self, call: Any, *args: str) -> Any:
+        before = start_recording(self._replies)
         try:
             return call(*args)
         except (ConfigError, EnvError):
             raise  # it says itself what is wrong: an option, a judge, a server
         except Exception as error:
             raise self._fault(f"{type(error).__name__}: {error}") from error
+        finally:
+            stop_recording(before)
 
     def _fault(self, what: str) -> EnvError:
         return EnvError(

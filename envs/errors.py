@@ -65,6 +65,16 @@ class SimulatorError(OutsideError):
     boundary = "simulated user"
 
 
+class SandboxError(OutsideError):
+    """A sandbox that failed by itself, twice; what a candidate did in it is never an error."""
+
+    boundary = "sandbox"
+
+
+class SandboxUnavailableError(SandboxError):
+    """No way to contain code on this machine; names what was probed and how to mend it."""
+
+
 class RewardError(EnvError):
     """A reward that is not finite, leaves its range, or lacks what it needs."""
 

@@ -72,11 +72,15 @@ def test_a_plain_import_is_light() -> None:
         f"heavy = [name for name in {forbidden!r} if name in sys.modules]\n"
         "assert not heavy, heavy"
     )
+    # CPU-seconds, the least of three: a busy machine takes up to half as much again.
+    assert min(cpu_seconds(code) for _ in range(3)) < 0.5
+
+
+def cpu_seconds(code: str) -> float:
+    """What a fresh interpreter takes to run some code."""
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     subprocess.run([sys.executable, "-c", code], check=True, env={**os.environ})
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    # CPU-seconds, so that a busy machine does not fail the test.
-    assert after.ru_utime - before.ru_utime < 0.5
+    return resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime - before.ru_utime
 
 
 def test_names_are_loaded_on_first_use() -> None:

@@ -53,6 +53,5 @@ def _is_product(node: Node) -> bool:
         radicand: Fraction = node[2][1]
         if radicand.denominator != 1 or not 1 < radicand <= MAX_RADICAND:
             return False
-        outside, _ = square_free(radicand.numerator)
-        return outside == 1
+        return square_free(radicand.numerator) == 1
     return False

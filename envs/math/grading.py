@@ -14,10 +14,10 @@ from fractions import Fraction
 from functools import lru_cache
 from typing import Literal
 
-from . import normal, worker
+from . import functions, normal, numeric, worker
 from .answers import MAX_LENGTH, extract, parse_number
 from .forms import is_collected
-from .grammar import GrammarError, parse
+from .grammar import GrammarError, Node, parse
 
 _DOLLARS = re.compile(r"\$(?P<a>[^$]*)\$|\\\((?P<b>.*)\\\)", re.DOTALL)
 _LATEX_FRACTION = re.compile(
@@ -203,7 +203,16 @@ def _judge_expression(given: str, gold: str, rule: Rule) -> Verdict:
         except normal.NotAlgebraicError:
             if rule.kind != "symbolic":
                 raise
-            is_equal = normal.are_surely_equal(left, right) or worker.are_equal(left, right)
+            is_equal = _are_equal_functions(left, right)
     except GrammarError:
         return Verdict.UNREADABLE
     return Verdict.RIGHT if is_equal else Verdict.WRONG
+
+
+def _are_equal_functions(left: Node, right: Node) -> bool:
+    """Refuted by their values, proved by the rules of `functions`, or decided by sympy."""
+    said = numeric.compare(left, right)
+    if said is numeric.Comparison.DIFFERENT:
+        return False
+    is_proved = said is numeric.Comparison.ALIKE and functions.have_one_form(left, right)
+    return is_proved or worker.are_equal(left, right)

@@ -1,21 +1,25 @@
 """Normal forms: exact equality of algebraic expressions, in this process and without a library.
 
-An expression of numbers, variables, pi, e, i and square roots of rationals is a quotient of two
-polynomials in those variables, pi, e and the roots of primes (and of -1, which is i); roots satisfy
-r * r = p. Products of different roots are linearly independent over the rationals, so a polynomial
-is zero only if it has no terms, and a/b = c/d exactly if a*d - b*c has none. Sizes are capped.
+An expression of numbers, variables, pi, e, i and roots of rationals is a quotient of two
+polynomials in those variables, pi, e, and powers of primes between 0 and 1 (and of -1: i). Products
+of such powers of different primes are linearly independent over the rationals (Besicovitch 1940,
+J. London Math. Soc. 15), so a polynomial is zero only if it has no terms, and a/b = c/d exactly if
+a*d - b*c has none. Sizes are capped.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from fractions import Fraction
+from functools import cache
 
 from .grammar import GrammarError, Node
 from .rationals import power
 
 Monomial = tuple[tuple[str, int], ...]
-"""Generators with their powers, sorted; a root is named by its square: `r2`, `r-1`."""
+"""Generators with their powers, sorted. `r2` is 2, `r-1` is -1 and `q_x` is x; theirs are counted
+in parts of `WHOLE`, so that most roots are integers: the root of 2 is `("r2", WHOLE // 2)`."""
 Polynomial = Mapping[Monomial, Fraction]
 Quotient = tuple[Polynomial, Polynomial]
 
@@ -26,8 +30,11 @@ MAX_BITS = 4000
 MAX_RADICAND = 10**6
 """Roots of larger numbers are left to the slow path: their prime factors take too long."""
 
-_ONE: Polynomial = {(): Fraction(1)}
-_ROOT, _ATOM = "r", "f"
+ONE: Polynomial = {(): Fraction(1)}
+WHOLE = 840
+"""Parts in which roots are counted: up to eighth ones, tenth, twelfth, ... are whole numbers."""
+_ROOT, _ROOT_OF_VARIABLE, _VARIABLE = "r", "q", "_"
+IMAGINARY: Polynomial = {((f"{_ROOT}-1", WHOLE // 2),): Fraction(1)}
 
 
 class NotAlgebraicError(GrammarError):
@@ -41,26 +48,7 @@ def are_equal(left: Node, right: Node) -> bool:
         NotAlgebraicError: One of them has no normal form.
         GrammarError: One divides by zero or is too large.
     """
-    return _are_equal(Normalizer(), left, right)
-
-
-def are_surely_equal(left: Node, right: Node) -> bool:
-    """Are they the same, even if nothing is known of sines, logarithms and such?
-
-    False means: perhaps not.
-
-    Raises:
-        GrammarError: One divides by zero or is too large.
-    """
-    try:
-        return _are_equal(Normalizer(has_atoms=True), left, right)
-    except NotAlgebraicError:
-        return False
-
-
-def _are_equal(normalizer: Normalizer, left: Node, right: Node) -> bool:
-    (a, b), (c, d) = normalizer.normal_form(left), normalizer.normal_form(right)
-    return normalizer.multiply(a, d) == normalizer.multiply(b, c)
+    return Normalizer().are_equal(left, right)
 
 
 def rational(quotient: Quotient) -> Fraction | None:
@@ -71,30 +59,44 @@ def rational(quotient: Quotient) -> Fraction | None:
     return None
 
 
-def square_free(number: int) -> tuple[int, list[int]]:
-    """`outside` and primes (and -1) with outside**2 * their product == number."""
-    outside, roots = 1, [-1] if number < 0 else []
-    number, prime = abs(number), 2
-    while prime * prime <= number:
-        count = 0
+def square_free(number: int) -> int:
+    """The largest number whose square divides `number`, which is at least 1."""
+    return math.prod(prime ** (count // 2) for prime, count in factors(number).items())
+
+
+def factors(number: int) -> dict[int, int]:
+    """The factors of a positive number and how often each divides it: prime up to `MAX_RADICAND`.
+
+    Of a larger number, what its primes below the root of `MAX_RADICAND` leave is one factor.
+    """
+    found: dict[int, int] = {}
+    for prime in _small_primes():
+        if prime * prime > number:
+            break
         while number % prime == 0:
-            number, count = number // prime, count + 1
-        outside *= prime ** (count // 2)
-        roots += [prime] * (count % 2)
-        prime += 1
-    return outside, roots + [number] * (number > 1)
+            number, found[prime] = number // prime, found.get(prime, 0) + 1
+    if number > 1:
+        found[number] = found.get(number, 0) + 1
+    return found
+
+
+@cache
+def _small_primes() -> list[int]:
+    """Enough for the prime factors of any number up to `MAX_RADICAND`."""
+    limit = math.isqrt(MAX_RADICAND)
+    return [n for n in range(2, limit + 1) if all(n % p for p in range(2, math.isqrt(n) + 1))]
 
 
 class Normalizer:
-    """Brings expressions to normal form within a budget of work.
+    """Brings expressions to normal form within a budget of work."""
 
-    With `has_atoms`, `sin(x)` is one more generator; the same argument gives the same generator.
-    """
-
-    def __init__(self, *, has_atoms: bool = False) -> None:
-        self.has_atoms = has_atoms
+    def __init__(self) -> None:
         self.products = 0
-        self.atoms: dict[tuple[object, ...], int] = {}
+
+    def are_equal(self, left: Node, right: Node) -> bool:
+        """Have two expressions the same normal form?"""
+        (a, b), (c, d) = self.normal_form(left), self.normal_form(right)
+        return self.multiply(a, d) == self.multiply(b, c)
 
     def normal_form(self, node: Node) -> Quotient:
         """Numerator and denominator.
@@ -105,28 +107,27 @@ class Normalizer:
         """
         kind = node[0]
         if kind == "number":
-            return _constant(node[1]), _ONE
+            return constant(node[1]), ONE
         if kind == "name":
-            generator = f"{_ROOT}-1" if node[1] == "i" else f"_{node[1]}"
-            return {((generator, 1),): Fraction(1)}, _ONE
+            return self.named(node[1])
         if kind == "call":
-            return self._call(node[1], [self.normal_form(argument) for argument in node[2:]])
+            return self.call(node[1], [self.normal_form(argument) for argument in node[2:]])
         first, second = self.normal_form(node[1]), self.normal_form(node[2])
         if kind == "^":
-            return self._power(first, second)
+            return self.power(first, second)
         (a, b), (c, d) = first, second
         if kind == "+":
-            above = _sum(self.multiply(a, d), self.multiply(b, c))
-            return _quotient(above, self.multiply(b, d))
+            above = add(self.multiply(a, d), self.multiply(b, c))
+            return quotient(above, self.multiply(b, d))
         if kind == "/":
-            c, d = d, _divisor(c)
-        return _quotient(self.multiply(a, c), self.multiply(b, d))
+            c, d = inverse((c, d))
+        return quotient(self.multiply(a, c), self.multiply(b, d))
 
     def multiply(self, left: Polynomial, right: Polynomial) -> Polynomial:
         """Product."""
-        if right is _ONE:
+        if right is ONE:
             return left
-        if left is _ONE:
+        if left is ONE:
             return right
         self.products += len(left) * len(right)
         if self.products > MAX_PRODUCTS:
@@ -139,42 +140,74 @@ class Normalizer:
                 terms[monomial] = terms[monomial] + term if monomial in terms else term
         return _bounded({monomial: total for monomial, total in terms.items() if total})
 
-    def _call(self, name: str, arguments: list[Quotient]) -> Quotient:
-        known = _square_root(arguments[0]) if name == "sqrt" else None
-        if known is not None:
-            return known, _ONE
-        if not self.has_atoms:
-            raise NotAlgebraicError(f"{name} has no normal form here")
-        parts = (tuple(sorted(part.items())) for argument in arguments for part in argument)
-        key = ("log" if name == "ln" else name, *parts)
-        number = self.atoms.setdefault(key, len(self.atoms))
-        return {((f"{_ATOM}{number}", 1),): Fraction(1)}, _ONE
+    def named(self, name: str) -> Quotient:
+        """A variable, or a constant."""
+        return (IMAGINARY if name == "i" else {((f"_{name}", 1),): Fraction(1)}), ONE
 
-    def _power(self, base: Quotient, exponent: Quotient) -> Quotient:
-        number = rational(exponent)
-        if number == Fraction(1, 2):
-            return self._call("sqrt", [base])
-        if number is None or number.denominator != 1:
-            return self._call("power", [base, exponent])
-        known = rational(base)
+    def call(self, name: str, arguments: list[Quotient]) -> Quotient:
+        """A function of arguments in normal form."""
+        if name == "sqrt":
+            return self.power(arguments[0], (constant(Fraction(1, 2)), ONE))
+        if name == "root":
+            return self.power(arguments[0], inverse(arguments[1]))
+        return self.beyond(name, arguments)
+
+    def power(self, base: Quotient, exponent: Quotient) -> Quotient:
+        """A power; of anything but rationals, with integer exponents."""
+        number, known = rational(exponent), rational(base)
+        if number is None:
+            return self.beyond("power", [base, exponent])
         if known is not None:
-            return _constant(power(known, number)), _ONE
+            root = root_of(known, number)
+            return (root, ONE) if root is not None else self.beyond("power", [base, exponent])
+        if number.denominator != 1:
+            return self.beyond("power", [base, exponent])
         if not number:
-            return _ONE, _ONE
-        above, below = base if number > 0 else (base[1], _divisor(base[0]))
+            return ONE, ONE
+        above, below = base if number > 0 else inverse(base)
         if abs(number) > MAX_DEGREE:
             raise NotAlgebraicError(f"the degree is above {MAX_DEGREE}")
         result: Quotient = (above, below)
         for _ in range(abs(number.numerator) - 1):
             result = self.multiply(result[0], above), self.multiply(result[1], below)
-        return _quotient(*result)
+        return quotient(*result)
+
+    def beyond(self, name: str, arguments: list[Quotient]) -> Quotient:
+        """What is no quotient of polynomials."""
+        raise NotAlgebraicError(f"{name} has no normal form here")
 
 
-def _constant(number: Fraction) -> Polynomial:
+def constant(number: Fraction) -> Polynomial:
+    """A number as a polynomial."""
     return _bounded({(): number}) if number else {}
 
 
-def _sum(left: Polynomial, right: Polynomial) -> Polynomial:
+def root_of(base: Fraction, exponent: Fraction) -> Polynomial | None:
+    """A power of a rational as a product of powers of primes; None where it is none here.
+
+    Raises:
+        GrammarError: It does not exist, or is too large.
+    """
+    if exponent.denominator == 1:
+        return constant(power(base, exponent))
+    if not base:
+        return constant(power(base, Fraction(1 if exponent > 0 else -1)))
+    parts = exponent * WHOLE
+    is_known = max(abs(base.numerator), base.denominator) <= MAX_RADICAND
+    if not is_known or parts.denominator != 1 or (base < 0 and exponent.denominator != 2):
+        return None
+    whole, root = Fraction(1), dict[str, int]()
+    counts = factors(abs(base.numerator)) | {p: -n for p, n in factors(base.denominator).items()}
+    for prime, count in ({-1: 1} if base < 0 else {}).items() | counts.items():
+        wholes, left = divmod(count * parts.numerator, WHOLE)
+        whole *= power(Fraction(prime), Fraction(wholes))
+        if left:
+            root[f"{_ROOT}{prime}"] = left
+    return _bounded({tuple(sorted(root.items())): whole})
+
+
+def add(left: Polynomial, right: Polynomial) -> Polynomial:
+    """Sum."""
     terms = dict(left)
     for monomial, coefficient in right.items():
         total = terms[monomial] + coefficient if monomial in terms else coefficient
@@ -192,44 +225,38 @@ def _product(first: Monomial, second: Monomial) -> tuple[Monomial, int]:
     powers, factor = dict(first), 1
     for generator, exponent in second:
         total = exponent + powers.get(generator, 0)
-        if generator[0] == _ROOT and total == 2:
+        if generator[0] == _ROOT and total >= WHOLE:
             factor *= int(generator[1:])
-            del powers[generator]
-        elif total > MAX_DEGREE:
+            total -= WHOLE
+        elif generator[0] == _ROOT_OF_VARIABLE and total >= WHOLE:
+            powers[generator[1:]] = powers.get(generator[1:], 0) + 1
+            total -= WHOLE
+        elif generator[0] == _VARIABLE and total > MAX_DEGREE:
             raise NotAlgebraicError(f"the degree is above {MAX_DEGREE}")
-        else:
+        if total:
             powers[generator] = total
+        else:
+            powers.pop(generator, None)
     return tuple(sorted(powers.items())), factor
 
 
-def _quotient(above: Polynomial, below: Polynomial) -> Quotient:
+def quotient(above: Polynomial, below: Polynomial) -> Quotient:
     """A numeric denominator is divided out, so that most denominators are one."""
-    if below is _ONE or set(below) != {()}:
+    if below is ONE or set(below) != {()}:
         return above, below
     number = below[()]
-    return {monomial: total / number for monomial, total in above.items()}, _ONE
+    return {monomial: total / number for monomial, total in above.items()}, ONE
 
 
-def _divisor(polynomial: Polynomial) -> Polynomial:
-    """The polynomial, if it is certain that it is not zero."""
-    if not polynomial:
+def inverse(base: Quotient) -> Quotient:
+    """One over a quotient.
+
+    Raises:
+        GrammarError: It is zero.
+    """
+    if not base[0]:
         raise GrammarError("division by zero")
-    if any(name[0] == _ATOM for monomial in polynomial for name, _ in monomial):
-        raise NotAlgebraicError("a function below the bar may be zero")
-    return polynomial
-
-
-def _square_root(argument: Quotient) -> Polynomial | None:
-    """The root of a rational that is not too large; None of anything else."""
-    number = rational(argument)
-    if number is None or abs(number.numerator * number.denominator) > MAX_RADICAND:
-        return None
-    if not number:
-        return {}
-    radicand = number.numerator * number.denominator
-    outside, roots = square_free(radicand)
-    monomial = tuple(sorted((f"{_ROOT}{root}", 1) for root in roots))
-    return {monomial: Fraction(outside, number.denominator)}
+    return quotient(base[1], base[0])
 
 
 def _bounded(terms: dict[Monomial, Fraction]) -> dict[Monomial, Fraction]:

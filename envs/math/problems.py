@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ..core import End, Reply, ToolSpec
-from ..env import TextEnv
+from ..core import End, Reply
 from ..errors import ConfigError, unknown_name
 from ..tasks import Instance
 from ..tools.formats import render_call
-from .calculator import CALCULATOR, MAX_CALLS, use_calculator
+from ..tools.tool import Tool
+from ..tools.toolbox import ToolEnv
+from .calculator import MAX_CALLS, calculate
 from .families import FAMILIES
 from .grading import RULES, Verdict, judge
 
@@ -24,14 +25,15 @@ _MODES = {
 """System prompt and number of turns by mode."""
 _MAX_ATTEMPTS = 4
 """More would let a policy bisect by `too high` and `too low` without any work."""
-_TOOL_CALL = "<tool_call>"
 RIGHT = End("right", success=True, reward=1.0)
 WRONG = End("wrong", success=False)
 """Made once: to build a frozen dataclass takes longer than to grade an answer."""
 
 
-class MathProblems(TextEnv):
+class MathProblems(ToolEnv):
     """A problem of one of many families, and its exact answer."""
+
+    functions, max_parallel = (calculate,), MAX_CALLS
 
     def __init__(
         self, *, families: Sequence[str] | None = None, mode: str = "single", **kwargs: Any
@@ -40,7 +42,8 @@ class MathProblems(TextEnv):
 
         Raises:
             UnknownNameError: No such family or mode.
-            ConfigError: No family at all, or more than one turn where one answer is asked.
+            ConfigError: No family at all, more than one turn where one answer is asked, or options
+                of tools where there are none.
         """
         if isinstance(families, str):
             families = [families]
@@ -55,6 +58,8 @@ class MathProblems(TextEnv):
         self.mode = mode
         self.system_prompt, self.max_turns = _MODES[mode]
         super().__init__(**kwargs)
+        if mode != "calculator" and (self.max_calls is not None or self.fault_cost):
+            raise ConfigError(f"mode {mode!r} has no tools for max_calls and fault_cost to limit")
         if mode == "single" and self.max_turns > 1:
             raise ConfigError("mode 'single' has one turn; more need mode='attempts'")
         if mode == "attempts" and self.max_turns > _MAX_ATTEMPTS:
@@ -72,15 +77,13 @@ class MathProblems(TextEnv):
         """Ask."""
         return str(self.instance["question"])
 
-    def tools(self) -> list[ToolSpec]:
+    def toolbox(self) -> Mapping[str, Tool]:
         """The calculator, in its mode."""
-        return [CALCULATOR] if self.mode == "calculator" else []
+        return self._tools if self.mode == "calculator" else {}
 
-    def respond(self, action: str) -> Reply:
-        """Compute, or judge: right ends the episode, anything else does on the last turn."""
-        if self.mode == "calculator" and _TOOL_CALL in action:
-            return use_calculator(action)
-        verdict = judge(action, self.instance["answer"], RULES[self.instance["rule"]])
+    def answer(self, text: str) -> Reply:
+        """Judge: right ends the episode, anything else does on the last attempt."""
+        verdict = judge(text, self.instance["answer"], RULES[self.instance["rule"]])
         if verdict is Verdict.RIGHT:
             return RIGHT
         if self.mode != "attempts":
@@ -93,7 +96,7 @@ class MathProblems(TextEnv):
         work = self.instance["work"]
         if self.mode == "calculator" and self.turn == 0 and work and self.max_turns > 1:
             steps = [step.partition("=")[0] for step in work.split()[:MAX_CALLS]]
-            return "\n".join(render_call(CALCULATOR.name, expression=step) for step in steps)
+            return "\n".join(render_call("calculate", expression=step) for step in steps)
         return f"{work} #### {self.instance['answer']}".lstrip()
 
     def mistake(self, rng: random.Random) -> str | None:

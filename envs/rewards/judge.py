@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from typing import Any, cast
 
 from pydantic import BaseModel, ConfigDict, Field, create_model
@@ -75,8 +76,12 @@ class Judge(Reward):
 
     def score_batch(self, samples: Sequence[Sample]) -> list[Score]:
         """Up to eight questions at a time; a judge spends its time on waiting."""
+        if len(samples) == 1:
+            return [self.score(samples[0])]
+        # Each in a context of its own, so that an environment's record of replies is seen there.
+        contexts = [copy_context() for _ in samples]
         with ThreadPoolExecutor(max_workers=8) as pool:
-            return list(pool.map(self.score, samples))
+            return list(pool.map(lambda c, sample: c.run(self.score, sample), contexts, samples))
 
     def fixtures(self) -> list[Fixture]:
         """The reference itself, a begging answer, and nothing; a real judge is asked."""

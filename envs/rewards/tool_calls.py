@@ -2,80 +2,55 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
-from ..core import ToolCall, ToolSpec
-from ..tools.formats import parse_action, render_call
+from ..errors import RewardError
+from ..tools.canonical import parse_action, render_call
+from ..tools.faults import MALFORMED, FaultKind
 from .base import Fixture, Reward, Sample, Score
-
-_TYPES: dict[str, tuple[type, ...]] = {
-    "string": (str,),
-    "integer": (int,),
-    "number": (int, float),
-    "boolean": (bool,),
-    "array": (list,),
-    "object": (dict,),
-    "null": (type(None),),
-}
 
 
 class ToolCalls(Reward):
     """The share of valid calls among an action's calls; silent where it makes none.
 
-    Reads `info["tools"]`, a list of `ToolSpec`. It checks the name, missing and unknown arguments,
-    and the type of those whose schema says one; the tool itself checks the rest.
+    Reads `info["faults"]`, the faults of the step counted by kind, as a tool environment tells them
+    (`ToolEnv.count_faults()`) and every record keeps them; silent without it. A call that was
+    refused by the world or crashed is valid; of a turn with more calls than are answered nobody
+    knows, so it earns 0.
     """
 
     name = "tool_calls"
 
     def score(self, sample: Sample) -> Score:
-        """From 0 to 1."""
-        parsed = parse_action(sample.action)
-        written = len(parsed.calls) + len(parsed.problems)
-        if not written:
+        """From 0 to 1.
+
+        Raises:
+            RewardError: More calls went wrong than the action makes.
+        """
+        written = len(parse_action(sample.action).items)
+        faults = sample.info.get("faults")
+        if not written or faults is None:
             return None
-        tools: Mapping[str, ToolSpec] = {tool.name: tool for tool in sample.info.get("tools", ())}
-        return sum(_is_valid(call, tools) for call in parsed.calls) / written
+        if FaultKind.TOO_MANY_CALLS in faults:
+            return 0.0
+        wrong = sum(faults.get(kind, 0) for kind in MALFORMED - {FaultKind.NO_CALL})
+        if wrong > written:
+            raise RewardError(f"{self.name}: {faults} are not the faults of {written} calls")
+        return 1 - wrong / written
 
     def fixtures(self) -> list[Fixture]:
-        """A valid call, an unknown tool, a wrong type, no JSON, and no call."""
-        tools = {"tools": [_PRICE]}
+        """A valid call, a refused one, an unknown tool, no JSON, no call, nobody looked."""
+        call = render_call("price", item="fig")
         return [
-            Fixture.of("full", Sample(render_call("price", item="fig"), info=tools), 1.0),
-            Fixture.of("zero", Sample(render_call("prize", item="fig"), info=tools), 0.0),
-            Fixture.of("zero", Sample(render_call("price", item=3), info=tools), 0.0),
-            Fixture.of("zero", Sample(render_call("price"), info=tools), 0.0),
-            Fixture.of("malformed", Sample("<tool_call>{price</tool_call>", info=tools), 0.0),
-            Fixture.of("malformed", Sample("price fig", info=tools), None),
+            Fixture.of("full", _found(call), 1.0),
+            Fixture.of("full", _found(call, refused=1), 1.0),
+            Fixture.of("zero", _found(render_call("prize"), unknown_tool=1), 0.0),
+            Fixture.of("zero", _found(call * 9, too_many_calls=1), 0.0),
+            Fixture.of("malformed", _found("<tool_call>{price</tool_call>", bad_json=1), 0.0),
+            Fixture.of("malformed", _found("price fig", no_call=1), None),
+            Fixture.of("malformed", Sample(call), None),
         ]
 
 
-_PRICE = ToolSpec(
-    name="price",
-    parameters={
-        "type": "object",
-        "properties": {"item": {"type": "string"}},
-        "required": ["item"],
-    },
-)
-
-
-def _is_valid(call: ToolCall, tools: Mapping[str, ToolSpec]) -> bool:
-    tool = tools.get(call.name)
-    if tool is None:
-        return False
-    properties: dict[str, Any] = tool.parameters.get("properties", {})
-    required = tool.parameters.get("required", [])
-    if not set(required) <= set(call.arguments) <= set(properties):
-        return False
-    return all(_has_type(value, properties[name]) for name, value in call.arguments.items())
-
-
-def _has_type(value: Any, schema: Any) -> bool:
-    wanted = schema.get("type") if isinstance(schema, dict) else None
-    if not isinstance(wanted, str) or wanted not in _TYPES:
-        return True
-    if isinstance(value, bool):
-        return wanted == "boolean"
-    return isinstance(value, _TYPES[wanted])
+def _found(action: str, **faults: Any) -> Sample:
+    return Sample(action, info={"faults": faults})

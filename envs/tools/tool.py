@@ -30,7 +30,7 @@ class ToolError(TurnhalleError, ValueError):
 
 
 def tool(function: F) -> F:
-    """Mark a method of a `ToolEnv` as a tool; its docstring's first line describes it."""
+    """Mark a method of a `ToolEnv` as a tool; its docstring's first paragraph describes it."""
     function.is_tool = True  # type: ignore[attr-defined]
     return function
 
@@ -48,7 +48,7 @@ class Tool:
 
     @classmethod
     def of(cls, function: Callable[..., Any], *, is_method: bool = False) -> Tool:
-        """Make a tool of a function by its signature and the first line of its docstring.
+        """Make a tool of a function by its signature and the first paragraph of its docstring.
 
         Raises:
             ConfigError: An argument without a type, `*args` or `**kwargs`, or an async function.
@@ -57,7 +57,8 @@ class Tool:
         parameters = _parameters(name, function)[is_method:]
         adapter = _adapter(name, function, parameters)
         schema = _schema(adapter, parameters)
-        description = inspect.cleandoc(function.__doc__ or "").split("\n")[0]
+        paragraph = inspect.cleandoc(function.__doc__ or "").split("\n\n")[0]
+        description = " ".join(paragraph.split())
         spec = ToolSpec(name=name, description=description, parameters=schema)
         return cls(spec, function, is_method, _check(spec, adapter.validator.validate_python))
 

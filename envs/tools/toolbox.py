@@ -101,6 +101,11 @@ class ToolEnv(TextEnv):
         """Take note of a call that is about to run, with its validated arguments."""
 
     @final
+    def count_faults(self) -> dict[str, int]:
+        """What went wrong with the calls of this step, counted by kind; rewards read it."""
+        return Counter(fault.kind.value for fault in self.faults)
+
+    @final
     def fault(self, kind: FaultKind, text: str) -> Reply:
         """Grade and answer something wrong that was found outside a tool; no call ran."""
         message = self._tell(Fault(kind, text))
@@ -109,11 +114,13 @@ class ToolEnv(TextEnv):
     @final
     def respond(self, action: str) -> Reply:
         """Run the calls of an action, or judge its text where there are none."""
-        parsed = parse_action(action)
         self.faults = []
+        if not self.toolbox():
+            return self.answer(action)  # nothing can be called here, so nothing is a call
+        parsed = parse_action(action)
         reply = self._run_all(parsed.items) if parsed.items else self.answer(parsed.text)
         if self.faults:
-            reply = replace(reply, faults=Counter(fault.kind.value for fault in self.faults))
+            reply = replace(reply, faults=self.count_faults())
         if self.fault_cost and (costly := [f for f in self.faults if f.kind in MALFORMED]):
             parts = dict(reply.parts) or {"task": reply.reward}
             parts[f"tools/{costly[0].kind}"] = -self.fault_cost

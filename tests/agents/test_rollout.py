@@ -175,3 +175,11 @@ def test_evaluations_of_two_policies_are_paired() -> None:
     assert [t.task for t in first.trajectories] == [t.task for t in second.trajectories]
     assert second.gain_over(first).value == 1.0
     assert (second.mean_return, first.mean_return) == (1.0, 0.0)
+
+
+def test_faults_of_tool_calls_are_kept_with_their_turns_and_counted() -> None:
+    factory = resolve("calendar")
+    result = evaluate(factory, scripted_policy("null", factory), 4)
+    assert all(turn.faults == {"no_call": 1} for t in result.trajectories for turn in t.turns)
+    assert result.faults == {"no_call": 1.0}
+    assert evaluate(factory, scripted_policy("oracle", factory), 4).faults == {}

@@ -26,7 +26,7 @@ def played(index: int = 0) -> Trajectory:
     return Trajectory(
         Task("x/Y-v0", "train", index, 2, {"n": [1]}, 3),
         sample=1,
-        turns=[turn, Turn("9", "", 0.0)],
+        turns=[turn, Turn("9", "", 0.0, faults={"bad_json": 2, "no_call": 1})],
         final_observation="bye",
         success=True,
         terminated=True,
@@ -97,6 +97,50 @@ def test_other_versions_and_broken_files_are_refused(tmp_path: Path) -> None:
     (tmp_path / FILE).write_bytes(b"no database at all, but long enough to look at" * 100)
     with pytest.raises(StoreError, match="cannot be read"):
         RunStore(tmp_path, read_only=True)
+
+
+def as_first_schema(folder: Path) -> None:
+    """Turn a store into one that an older Turnhalle wrote."""
+    db = sqlite3.connect(folder / FILE)
+    db.execute("alter table turns drop column faults")
+    db.execute("update meta set value = '1' where key = 'schema'")
+    db.commit()
+    db.close()
+
+
+def without_faults(record: Trajectory) -> Trajectory:
+    for turn in record.turns:
+        turn.faults = {}
+    return record
+
+
+def test_a_store_of_the_first_schema_is_read_as_it_is_and_upgraded_by_a_writer(
+    tmp_path: Path,
+) -> None:
+    store = RunStore(tmp_path, create=True)
+    store.write_step(1, {}, [("train", played(), None)])
+    store.close()
+    as_first_schema(tmp_path)
+    reader = RunStore(tmp_path, read_only=True)
+    assert reader.episode(1) == without_faults(played())
+    assert reader.get("schema") == 1
+    reader.close()
+    writer = RunStore(tmp_path)
+    writer.write_step(2, {}, [("train", played(), [0.5, 0.25])])
+    assert writer.episode(1) == without_faults(played())
+    assert writer.episode(2) == played()
+    writer.close()
+    assert RunStore(tmp_path).get("schema") == 2
+    db = sqlite3.connect(tmp_path / FILE)
+    rows = db.execute("select advantage from turns where episode = 2 order by turn").fetchall()
+    assert rows == [(0.5,), (0.25,)]
+
+
+def test_trajectories_of_the_first_schema_are_read(tmp_path: Path) -> None:
+    old = played().to_json() | {"schema": 1}
+    for turn in old["turns"]:
+        del turn["faults"]
+    assert Trajectory.from_json(old) == without_faults(played())
 
 
 def test_a_killed_writer_leaves_a_store_that_opens(tmp_path: Path) -> None:

@@ -315,3 +315,12 @@ def test_a_run_is_not_resumed_with_fewer_steps_than_it_has_done(run: Any) -> Non
     said = run("train", "--resume", "run", "--steps", 1)
     assert said.code == 2
     assert "has done 2 steps already" in said.err
+
+
+def test_bench_tells_the_faults_of_tool_calls_where_there_are_any(run: Any) -> None:
+    bench = ("bench", "--policy", "oracle", "-n", "3", "--env", "calendar")
+    said = run(*bench, "--policy", "null")
+    assert "faults" in said.out
+    assert re.search(r"null.*1\.00", said.out)
+    assert "no_call" in said.out
+    assert "faults" not in run(*bench).out

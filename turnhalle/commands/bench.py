@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.table import Table
 
 from turnhalle.commands.options import Difficulty, EnvName, Options, make_console
+
+if TYPE_CHECKING:
+    from turnhalle.agents.evaluate import Evaluation
 
 
 def bench(
@@ -28,13 +32,14 @@ def bench(
 ) -> None:
     """Measure policies on the same held-out tasks.
 
-    Success has a 95 % Wilson interval; the difference to the first policy is paired by task.
+    Success has a 95 % Wilson interval; the difference to the first policy is paired by task. Where
+    tool calls go wrong, `faults` says how many a turn, and of which kind most are.
 
     Examples: `turnhalle bench --env tools --policy tiny --policy runs/tools-1 --policy oracle`;
     `turnhalle bench --env gsm8k --option path=test.jsonl --policy Qwen/Qwen3-0.6B -n 1000`.
     """
     from turnhalle.agents.engines.base import Sampling
-    from turnhalle.agents.evaluate import Evaluation, evaluate
+    from turnhalle.agents.evaluate import evaluate
     from turnhalle.agents.players import open_policy
     from turnhalle.commands.options import parse_options
     from turnhalle.envs.options import EnvOptions
@@ -44,22 +49,41 @@ def bench(
     # Open all before playing any: a bad name must not cost the others' time.
     policies = [open_policy(name, factory, sampling) for name in policy]
     console = make_console()
-    table = Table(
-        title=f"{factory.id}, {tasks} tasks of split {split}, temperature {temperature:g}"
-    )
-    for title in ("policy", "success [95 %]", "return", "turns", "errors", "against the first"):
-        table.add_column(title)
-    first: Evaluation | None = None
+    results = []
     for player in policies:
         with console.status(f"playing {player.name}"):
-            result = evaluate(factory, player, tasks, split=split, seed=seed)
-        table.add_row(
-            player.name,
+            results.append(evaluate(factory, player, tasks, split=split, seed=seed))
+    title = f"{factory.id}, {tasks} tasks of split {split}, temperature {temperature:g}"
+    console.print(_table(title, results))
+
+
+def _table(title: str, results: Sequence[Evaluation]) -> Table:
+    """One row a policy; faults have a column where there are any."""
+    table = Table(title=title)
+    has_faults = any(result.faults for result in results)
+    for name in ("policy", "success [95 %]", "return", "turns"):
+        table.add_column(name)
+    if has_faults:
+        table.add_column("faults")
+    for name in ("errors", "against the first"):
+        table.add_column(name)
+    for result in results:
+        row = [
+            result.policy,
             result.success.percent(),
             f"{result.mean_return:.2f}",
             f"{result.mean_turns:.1f}",
-            str(result.num_errors),
-            "" if first is None else result.gain_over(first).points(),
-        )
-        first = first or result
-    console.print(table)
+        ]
+        if has_faults:
+            row.append(_shown(result.faults))
+        gain = "" if result is results[0] else result.gain_over(results[0]).points()
+        table.add_row(*row, str(result.num_errors), gain)
+    return table
+
+
+def _shown(faults: Mapping[str, float]) -> str:
+    """Their number a turn, and the most frequent kind: `0.31 unknown_tool ...`."""
+    if not faults:
+        return "0"
+    more = " ..." if len(faults) > 1 else ""
+    return f"{sum(faults.values()):.2f} {next(iter(faults))}{more}"

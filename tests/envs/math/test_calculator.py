@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import time
 from fractions import Fraction
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from turnhalle.envs.math.calculator import CALCULATOR, use_calculator
+import turnhalle as th
+from turnhalle.envs.core import StepInfo
+from turnhalle.envs.errors import ConfigError
 from turnhalle.envs.math.grammar import GrammarError
 from turnhalle.envs.math.rationals import calculate
 from turnhalle.envs.tools.formats import render_call, to_canonical
@@ -71,37 +74,66 @@ def test_it_agrees_with_python(a: int, b: int, c: int) -> None:
     assert calculate(f"({a})*({b})-{c}/({c}+1)") == a * b - Fraction(c, c + 1)
 
 
+def use(action: str, **options: Any) -> tuple[str, StepInfo]:
+    """What the environment answers to an action in mode `calculator`."""
+    env = th.make("mathproblems", mode="calculator", **options)
+    env.reset(seed=1)
+    text, _, ended, _, info = env.step(action)
+    assert not ended
+    return text, info
+
+
 def test_attacks_are_answered_in_time() -> None:
     for attack in ATTACKS:
         started = time.process_time()
-        said = use_calculator(render_call("calculate", expression=attack)).text
+        said, _ = use(render_call("calculate", expression=attack))
         assert time.process_time() - started < 1, attack
         assert said.isascii()
         assert len(said) < 4000
 
 
+CALCULATOR = th.make("mathproblems", mode="calculator").tools()
+
+
 @pytest.mark.parametrize(
-    ("action", "says"),
+    ("action", "says", "kind"),
     [
-        (render_call("calculate", expression="37*12"), "444"),
-        (render_call("calculate", expression=7), "7"),
-        (render_call("calculate", expression=True), "error: calculate takes one argument"),
-        (render_call("calculate"), "error: calculate takes one argument"),
-        (render_call("calculate", expression="1", extra="2"), "error: calculate takes one"),
-        (render_call("add", a=1), "error: no tool 'add'; tools: calculate"),
-        ("<tool_call>{", "error: the tool call is no JSON"),
-        (to_canonical("calculate 37*12", "compact", [CALCULATOR]), "444"),
-        (to_canonical('calculate "1 + 1"', "compact", [CALCULATOR]), "2"),
-        (to_canonical("calculate 12", "compact", [CALCULATOR]), "12"),
+        (render_call("calculate", expression="37*12"), "444", None),
+        (render_call("calculate", expression=7), "7", None),
+        (render_call("calculate", expression=0.5), "1/2", None),
+        (render_call("calculate", expression=True), "error: calculate: expression", "wrong_type"),
+        (render_call("calculate"), "error: calculate: expression is mis", "missing_argument"),
+        (render_call("calculate", expression="1", extra="2"), "error: calcu", "extra_argument"),
+        (render_call("calculat", expression="1"), "error: no tool 'calculat'; did", "unknown_tool"),
+        ("<tool_call>{", "error: the tool call is no JSON", "bad_json"),
+        ("<tool_call>[]</tool_call>", "error: a tool call is", "bad_shape"),
+        (render_call("calculate", expression="1/0"), "error: division by zero", "refused"),
+        (to_canonical("calculate 37*12", "compact", CALCULATOR), "444", None),
+        (to_canonical('calculate "1 + 1"', "compact", CALCULATOR), "2", None),
+        (to_canonical("calculate 12", "compact", CALCULATOR), "12", None),
     ],
 )
-def test_what_comes_back_is_a_result_or_a_useful_error(action: str, says: str) -> None:
-    reply = use_calculator(action)
-    assert reply.text.startswith(says)
-    assert reply.messages[0].role == "tool"
+def test_what_comes_back_is_a_result_or_a_useful_error(
+    action: str, says: str, kind: str | None
+) -> None:
+    text, info = use(action)
+    assert text.startswith(says)
+    assert info["messages"][0].role == "tool"
+    assert info.get("faults") == ({kind: 1} if kind else None)
 
 
 def test_calls_of_a_turn_are_bounded() -> None:
-    reply = use_calculator(render_call("calculate", expression="1") * 1000)
-    assert len(reply.messages) == 17
-    assert reply.text.endswith("at most 16 calls in one turn")
+    text, info = use(render_call("calculate", expression="1") * 1000)
+    assert len(info["messages"]) == 17
+    assert text.endswith("only 16 calls a turn; 984 were not run")
+    assert info["faults"] == {"too_many_calls": 1}
+
+
+def test_malformed_calls_cost_what_is_declared_and_calls_may_be_budgeted() -> None:
+    _, info = use("<tool_call>{", fault_cost=0.1)
+    assert info["parts"] == {"task": 0.0, "tools/bad_json": -0.1}
+    _, info = use(render_call("calculate", expression="1") * 3, max_calls=2)
+    assert info["faults"] == {"over_budget": 1}
+    for mode in ("single", "attempts"):
+        with pytest.raises(ConfigError, match="has no tools"):
+            th.make("mathproblems", mode=mode, fault_cost=0.1)

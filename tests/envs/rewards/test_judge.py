@@ -5,6 +5,9 @@ from __future__ import annotations
 import json
 import random
 import re
+import subprocess
+import sys
+import textwrap
 import threading
 from pathlib import Path
 from typing import Any
@@ -14,7 +17,9 @@ import pytest
 import turnhalle as th
 from turnhalle.agents.rollout import Job, rollout
 from turnhalle.agents.scripted import ScriptedPolicy
-from turnhalle.envs.core import StopReason
+from turnhalle.envs.chat_client import shared_client
+from turnhalle.envs.chat_options import ChatOptions
+from turnhalle.envs.core import Message, StopReason
 from turnhalle.envs.errors import ConfigError, JudgeError
 from turnhalle.envs.quoting import quote
 from turnhalle.envs.registry import EnvFactory
@@ -129,6 +134,126 @@ def test_a_judge_needs_a_rubric_and_known_options() -> None:
         Judge(" ", url="http://x", model="m")
     with pytest.raises(ConfigError, match="'modell'"):
         Judge("right", url="http://x", model="m", modell="n")
+
+
+class Debate(th.TextEnv):
+    """Say three things; a judge weighs each, and an umpire opens the debate."""
+
+    max_turns = 3
+
+    def __init__(self, *, url: str, **options: Any) -> None:
+        super().__init__(**options)
+        self.rubric = th.Rubric({judge(url): 1.0, judge(url, name="second", temperature=1): 0.5})
+        self.umpire = shared_client(ChatOptions(url=url, model="umpire", retries=0))
+
+    def draw(self, rng: random.Random, difficulty: int) -> dict[str, Any]:
+        return {"n": rng.randrange(10**6)}
+
+    def start(self) -> str:
+        return self.umpire.ask([Message(role="user", content=f"Open {self.instance['n']}.")])
+
+    def respond(self, action: str) -> th.Reply:
+        both = [Sample(action, "Say it"), Sample(f"{action}!", "Say it")]  # in threads
+        first, second = self.rubric.batch(both)
+        parts = {name: first[name] + 0.01 * second[name] for name in first}
+        return th.Reply(f"heard {self.turn}", parts=parts)
+
+
+class DebateWithState(Debate):
+    """The same, with snapshots of its own."""
+
+    def state(self) -> dict[str, Any]:
+        return {}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        pass
+
+
+def moody(asked: list[int]) -> Any:
+    """A judge that never says the same twice."""
+
+    def answer(body: dict[str, Any]) -> str:
+        asked.append(len(asked))
+        if body["model"] == "umpire":
+            return f"Welcome, {len(asked)}."
+        return json.dumps({"reason": "a mood", parts_of(body)[0]: len(asked) % 11})
+
+    return answer
+
+
+@pytest.mark.parametrize("kind", [Debate, DebateWithState])
+def test_a_fork_asks_nothing_and_got_the_same_replies(serve: Any, kind: type[Debate]) -> None:
+    asked: list[int] = []
+    env = kind(url=serve(moody(asked)).url)
+    env.reset(seed=1)
+    rewards = [env.step("yes")[1], env.step("yes")[1]]
+    assert rewards[0] != rewards[1]  # equal questions, and yet each had its own reply
+    before = len(asked)
+    twin = env.fork()
+    assert len(asked) == before
+    assert twin.get_state() == env.get_state()
+    assert twin.picture() == env.picture()
+    assert twin.step("no")[1] != env.step("no")[1]  # what comes now is asked anew, by both
+    assert len(asked) == before + 8
+
+
+def test_a_state_goes_through_json_and_is_replayed_in_a_fresh_process(
+    serve: Any, tmp_path: Path
+) -> None:
+    asked: list[int] = []
+    endpoint = serve(moody(asked))
+    env = Debate(url=endpoint.url)
+    env.reset(seed=1)
+    rewards = [env.step("yes")[1], env.step("no")[1]]
+    (tmp_path / "state.json").write_text(json.dumps(env.get_state()))
+    endpoint.stop()
+    code = f"""
+        import importlib.util, json, pathlib, sys
+        spec = importlib.util.spec_from_file_location("debates", {__file__!r})
+        module = importlib.util.module_from_spec(spec)
+        module.__package__ = ""
+        sys.modules["debates"] = module
+        spec.loader.exec_module(module)
+        env = module.Debate(url="http://127.0.0.1:9/v1")
+        state = json.loads(pathlib.Path("state.json").read_text())
+        state["task"]["env"] = env.id
+        paid, step = [], env.step
+        env.step = lambda action: paid.append(step(action)[1])
+        env.set_state(state)
+        assert env.get_state() == state
+        print(json.dumps([paid, env.turn, env.picture()]))
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(code)],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+    )
+    assert not done.returncode, done.stderr
+    assert json.loads(done.stdout) == [rewards, 2, env.picture()]
+
+
+def test_a_reply_of_an_endpoint_that_knows_no_schema_is_replayed_too(serve: Any) -> None:
+    def answer(body: dict[str, Any]) -> Any:
+        if "response_format" in body:
+            return 400, b"what is response_format?"
+        if body["model"] == "umpire":
+            return "Welcome."
+        key = re.search(r"verdict_[0-9a-f]+", body["messages"][0]["content"])
+        assert key is not None
+        return json.dumps({"reason": "r", key[0]: 7})
+
+    endpoint = serve(answer)
+    env = Debate(url=endpoint.url)
+    env.rubric = th.Rubric({judge(endpoint.url, schema_fallback=True): 1.0})
+    env.reset(seed=1)
+    env.step("yes")
+    twin = Debate(url=endpoint.url)
+    twin.rubric = th.Rubric({judge(endpoint.url, schema_fallback=True, backoff_s=0.25): 1.0})
+    before = len(endpoint.asked)
+    twin.set_state(env.get_state())
+    assert len(endpoint.asked) == before
+    assert twin.get_state() == env.get_state()
 
 
 class Judged(th.TextEnv):

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import math
+import random
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import turnhalle as th
 from turnhalle.envs.errors import ConfigError, RewardError
 from turnhalle.envs.rewards.base import Reward, Sample
 from turnhalle.envs.rewards.check import check_reward
@@ -140,11 +143,45 @@ def test_readability_survives_any_text(action: str) -> None:
     assert Readability()(Sample(action, info={"passed": True})) == 0.0
 
 
-def test_half_valid_calls_earn_half() -> None:
-    tools = {"tools": ToolCalls().fixtures()[0].sample.info["tools"]}
-    action = render_call("price", item="fig") + "\n" + render_call("price", item="fig", more=1)
-    assert ToolCalls()(Sample(action, info=tools)) == 0.5
-    assert ToolCalls()(Sample(render_call("price", item=True), info=tools)) == 0.0
+class Till(th.ToolEnv):
+    """Ask for a price."""
+
+    rubric = th.Rubric({"tool_calls": 1.0})
+
+    def draw(self, rng: random.Random, difficulty: int) -> Any:
+        return {"item": rng.randint(1, 999)}
+
+    def start(self) -> str:
+        return f"What does item {self.instance['item']} cost?"
+
+    @th.tool
+    def price(self, item: str, more: int = 0) -> str:
+        """What an item costs."""
+        if item == "none":
+            raise th.ToolError("no such item")
+        return "3"
+
+    def compose(self, results: list[th.Message]) -> th.Reply:
+        sample = th.Sample(self._journal[-1], info={"faults": self.count_faults()})
+        return replace(super().compose(results), parts=self.rubric(sample))
+
+
+@pytest.mark.parametrize(
+    ("calls", "score"),
+    [
+        ([{"item": "fig"}], 1.0),
+        ([{"item": "fig"}, {"item": "fig", "more": "x"}], 0.5),
+        ([{"item": True}], 0.0),
+        ([{"item": "none"}], 1.0),
+        ([{}, {"item": "fig", "less": 1}, {"item": "fig"}, {"item": "fig", "more": 2}], 0.5),
+    ],
+)
+def test_calls_are_scored_by_the_faults_that_their_tools_find(calls: Any, score: float) -> None:
+    env = Till()
+    env.reset(seed=0)
+    action = "\n".join(render_call("price", **call) for call in calls)
+    *_, info = env.step(action)
+    assert info["parts"] == {"tool_calls": score}
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,1 @@
+"""Run untrusted code in a box: the box contains, the host judges."""

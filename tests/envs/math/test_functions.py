@@ -1,0 +1,198 @@
+"""What is refuted differs, what is proved is equal, and both need no process."""
+
+from __future__ import annotations
+
+import itertools
+import operator
+import random
+from collections import defaultdict
+from typing import Any
+
+import mpmath
+import pytest
+
+from turnhalle.envs.math import functions, numeric, worker
+from turnhalle.envs.math.grading import RULES, Verdict, judge
+from turnhalle.envs.math.grammar import GrammarError, Node, parse
+
+SYMBOLIC = RULES["symbolic"]
+EQUAL = [
+    ("sin(5x)^2+cos(5x)^2+5", "6"),
+    ("\\sin(2x)", "2\\sin(x)\\cos(x)"),
+    ("cos(2x)", "1-2sin(x)^2"),
+    ("tan(x)", "sin(x)/cos(x)"),
+    ("sin(x+pi)", "-sin(x)"),
+    ("cos(x)+cos(2x)+cos(3x)", "sin(7x/2)/(2sin(x/2))-1/2"),
+    ("sin(pi/6)", "1/2"),
+    ("cos(pi/12)", "(sqrt(6)+sqrt(2))/4"),
+    ("e^(i*pi)", "-1"),
+    ("(-8)^(1/3)", "1+sqrt(3)i"),
+    ("log(6)", "log(2)+log(3)"),
+    ("ln(50)", "ln(2)+2ln(5)"),
+    ("ln(8)/ln(2)", "3"),
+    ("log(1/2)", "-log(2)"),
+    ("log(-1)", "pi*i"),
+    ("log(sqrt(2))", "log(2)/2"),
+    ("ln(x/2)", "ln(x)-ln(2)"),
+    ("log(e^(2x))", "2x"),
+    ("exp(x)*exp(y)", "exp(x+y)"),
+    ("exp(x+100)", "e^100*exp(x)"),
+    ("1/(1+e^(-x))", "e^x/(1+e^x)"),
+    ("(e^x)^(1/2)", "e^(x/2)"),
+    ("e^(x ln(x))", "x^x"),
+    ("2^(n+1)", "2*2^n"),
+    ("4^x", "2^(2x)"),
+    ("x^n*x", "x^(n+1)"),
+    ("\\sqrt[3]{16}", "2\\sqrt[3]{2}"),
+    ("1/2^(1/3)", "2^(2/3)/2"),
+    ("2^(1/2)*3^(1/3)", "72^(1/6)"),
+    ("sqrt(pi)^2", "pi"),
+    ("x^(3/2)", "x*sqrt(x)"),
+    ("1/sqrt(x)", "sqrt(x)/x"),
+    ("sqrt(4x)", "2sqrt(x)"),
+    ("sqrt(x^2+1)^3", "(x^2+1)*sqrt(x^2+1)"),
+    ("1/sqrt(x+1)", "sqrt(x+1)/(x+1)"),
+    ("abs(-2x)", "2abs(x)"),
+]
+DIFFERENT = [
+    ("sin(x)", "x"),
+    ("(-8)^(1/3)", "-2"),
+    ("log(6)", "log(2)*log(3)"),
+    ("sqrt(x+1)", "sqrt(x)+1"),
+    ("exp(x+1)", "exp(x)+1"),
+    ("sin(1)", "0.841470984807"),
+    ("sqrt(3+2*sqrt(2))", "2.41421356237"),
+    ("tan(x)^2", "1/cos(x)^2"),
+]
+
+
+@pytest.mark.parametrize(("left", "right"), EQUAL)
+def test_identities_are_proved_without_a_process(left: str, right: str) -> None:
+    worker.close()
+    assert judge(left, right, SYMBOLIC) is Verdict.RIGHT
+    assert worker.process_id() is None
+
+
+@pytest.mark.parametrize(("left", "right"), DIFFERENT)
+def test_differences_are_seen_without_a_process(left: str, right: str) -> None:
+    worker.close()
+    assert judge(left, right, SYMBOLIC) is Verdict.WRONG
+    assert worker.process_id() is None
+
+
+@pytest.mark.parametrize(
+    ("left", "right"),
+    [
+        ("log(x^2)", "2log(x)"),
+        ("sqrt(x^2)", "x"),
+        ("sqrt(x*y)", "sqrt(x)*sqrt(y)"),
+        ("log(x*y)", "log(x)+log(y)"),
+        ("(x^2)^(1/3)", "x^(2/3)"),
+        ("log(exp(i*x))", "i*x"),
+        ("exp(x/2)", "sqrt(exp(x+i*0.0000001))"),
+        ("abs(x)", "x"),
+        ("sqrt(1/x)", "1/sqrt(x)"),
+    ],
+)
+def test_what_holds_for_positive_numbers_only_is_not_proved(left: str, right: str) -> None:
+    assert not functions.have_one_form(parse(left), parse(right))
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["1/(sin(x)^2+cos(x)^2-1)", "log(0)", "0^0", "tan(pi/2)", "9^999", "(x-x)^-1", "sqrt(0)"],
+)
+def test_no_value_is_made_up_where_there_may_be_none(text: str) -> None:
+    node = parse(text)
+    with pytest.raises(ArithmeticError):
+        numeric.evaluate(node, {"x": 3 / 7})
+    assert numeric.compare(node, parse("1")) is numeric.Comparison.UNKNOWN
+
+
+LEAVES = ("x", "y", "2", "3", "1/2", "-1", "-2", "pi", "i", "e", "x^2", "8", "1/3", "6")
+EXPONENTS = ("1/2", "1/3", "3/2", "2", "-1", "-1/2", "2/3", "x", "4/3")
+OPERATIONS = {
+    "+": operator.add, "*": operator.mul, "/": operator.truediv, "^": mpmath.power,
+}  # fmt: skip
+AT = {"x": 3 / 7, "y": 5 / 11}
+
+
+def draw(rng: random.Random, depth: int) -> str:
+    """A random expression that likes branch cuts."""
+    if not depth or rng.random() < 0.15:
+        return rng.choice(LEAVES)
+    inner = draw(rng, depth - 1)
+    kind = rng.choice(("sqrt", "sqrt", "log", "exp", "wave", "power", "+", "-", "*", "/", "^", "*"))
+    if kind == "wave":
+        kind = rng.choice(("sin", "cos", "tan", "abs"))
+    if kind == "power":
+        return f"({inner})^({rng.choice(EXPONENTS)})"
+    return f"{kind}({inner})" if len(kind) > 1 else f"({inner}){kind}({draw(rng, depth - 1)})"
+
+
+def exact(node: Node, at: dict[str, Any]) -> Any:
+    """The value to fifty digits, by mpmath; ValueError where rounding could jump a branch cut."""
+    kind = node[0]
+    if kind == "number":
+        return mpmath.mpf(node[1].numerator) / node[1].denominator
+    if kind == "name":
+        constants = {"pi": +mpmath.pi, "e": +mpmath.e, "i": mpmath.mpc(0, 1)}
+        return constants[node[1]] if node[1] in constants else mpmath.mpf(at[node[1]])
+    parts = [exact(part, at) for part in node[1:] if isinstance(part, tuple)]
+    first = mpmath.mpc(parts[0])
+    if kind in ("call", "^") and first.real <= 0 and 0 < abs(first.imag) < 1e-35:
+        raise ValueError("too near to the cut")
+    if kind == "call":
+        return abs(parts[0]) if node[1] == "abs" else getattr(mpmath, node[1])(*parts)
+    return OPERATIONS[kind](*parts)
+
+
+def _samples(count: int) -> list[tuple[Node, numeric.Value]]:
+    rng, found = random.Random(7), []
+    for _ in range(count):
+        try:
+            node = parse(draw(rng, 3))
+            found.append((node, numeric.evaluate(node, AT)))
+        except (GrammarError, ArithmeticError, ValueError):
+            continue
+    return found
+
+
+def test_values_are_as_near_to_the_true_ones_as_their_bounds_say() -> None:
+    with mpmath.workdps(50):
+        at = {"x": mpmath.mpf(3) / 7, "y": mpmath.mpf(5) / 11}
+        checked = 0
+        for node, (value, error) in _samples(4000):
+            try:
+                true = exact(node, at)
+            except (ArithmeticError, ValueError):
+                continue
+            assert abs(true - value) <= error, node
+            checked += 1
+        assert checked > 2000
+
+
+def test_what_is_proved_holds_for_negative_numbers_too() -> None:
+    groups = defaultdict(list)
+    for node, (value, error) in _samples(6000):
+        if error < 1e-9 * max(1, abs(value)) and abs(value) < 1e9:
+            groups[complex(round(complex(value).real, 8), round(complex(value).imag, 8))].append(
+                node
+            )
+    proved = 0
+    with mpmath.workdps(50):
+        for nodes in groups.values():
+            for left, right in itertools.combinations(list(dict.fromkeys(nodes))[:6], 2):
+                if functions.have_one_form(left, right):
+                    _require_equal(left, right)
+                    proved += 1
+    assert proved > 100
+
+
+def _require_equal(left: Node, right: Node) -> None:
+    for x, y in ((-1.3, 2.1), (-0.4, -0.7), (2.2, -3.1), (0.9, 1.7)):
+        try:
+            a, b = exact(left, {"x": x, "y": y}), exact(right, {"x": x, "y": y})
+        except (ArithmeticError, ValueError):
+            continue
+        assert abs(a - b) <= mpmath.mpf(10) ** -30 * max(1, abs(a)), (left, right, x, y)
