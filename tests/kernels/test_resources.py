@@ -59,3 +59,18 @@ def test_a_planted_spill_is_seen() -> None:
     assert resources["spill_bytes"] > 0
     with pytest.raises(AssertionError, match="logit_kernel sm_90"):
         check({"logit_kernel sm_90": resources})
+
+
+def test_what_the_hosts_launch_compiles_once_for_any_number_of_tokens() -> None:
+    dry = json.loads(python(str(SNAPSHOT.with_name("dry_launch.py"))))
+    assert dry["launched"] == [
+        "backward_kernel",
+        "dequantize_kernel",
+        "forward_kernel",
+        "gradient_kernel",
+        "logit_kernel",
+        "rope_kernel",
+        "target_kernel",
+    ]
+    # With and without gradients, each a first and a second run.
+    assert dry["first"] == dry["after"] == 4
