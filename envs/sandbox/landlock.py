@@ -86,7 +86,7 @@ class _LandlockBox(StreamBox):
         is_root = os.geteuid() == 0
         self._uid = Uid(self._tier.options.first_uid) if is_root else None
         uid = self._uid.number if self._uid else None
-        self._folder = tempfile.mkdtemp(prefix="turnhalle-landlock-")
+        self._folder = tempfile.mkdtemp(prefix=f"turnhalle-{os.getpid()}-")
         if uid is not None:
             os.chown(self._folder, uid, uid)
         if homes():
