@@ -30,7 +30,7 @@ LIMITS = Limits(
     cpu_s=0.5, wall_s=2.0, memory_bytes=128 * 2**20, disk_bytes=8 * 2**20, max_processes=8
 )
 GRACE_S = 1.0
-"""How far beyond its wall limit a run may be seen to end here, on a machine that does other work."""
+"""How far beyond its wall limit a run may be seen to end, on a machine that does other work."""
 
 
 @dataclass(frozen=True)
