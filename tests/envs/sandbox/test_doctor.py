@@ -46,7 +46,9 @@ def test_every_property_that_a_tier_claims_holds(tier: TierName, need_tier: Any)
         assert len(claimed) == len(PROPERTIES)
 
 
-def test_a_filter_that_is_missing_is_found(only: Any, monkeypatch: pytest.MonkeyPatch, need_tier: Any) -> None:
+def test_a_filter_that_is_missing_is_found(
+    only: Any, monkeypatch: pytest.MonkeyPatch, need_tier: Any
+) -> None:
     need_tier("bubblewrap")
     only("no forbidden system calls", "nobody's rights")
     real = bubblewrap.guest_config
@@ -59,7 +61,9 @@ def test_a_filter_that_is_missing_is_found(only: Any, monkeypatch: pytest.Monkey
     }
 
 
-def test_capabilities_that_are_kept_are_found(only: Any, monkeypatch: pytest.MonkeyPatch, need_tier: Any) -> None:
+def test_capabilities_that_are_kept_are_found(
+    only: Any, monkeypatch: pytest.MonkeyPatch, need_tier: Any
+) -> None:
     need_tier("bubblewrap")
     only("nobody's rights", "no rights to be had", "no network")
     real = bubblewrap.guest_config
@@ -71,7 +75,9 @@ def test_capabilities_that_are_kept_are_found(only: Any, monkeypatch: pytest.Mon
     assert broken(examine("bubblewrap", OPTIONS)) == {"nobody's rights", "no rights to be had"}
 
 
-def test_namespaces_that_are_shared_are_found(only: Any, monkeypatch: pytest.MonkeyPatch, need_tier: Any) -> None:
+def test_namespaces_that_are_shared_are_found(
+    only: Any, monkeypatch: pytest.MonkeyPatch, need_tier: Any
+) -> None:
     need_tier("bubblewrap")
     only("nothing is left for the next run")
     real = bubblewrap.guest_config
@@ -82,14 +88,18 @@ def test_namespaces_that_are_shared_are_found(only: Any, monkeypatch: pytest.Mon
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can forget to become somebody else")
-def test_a_box_of_roots_is_found(only: Any, monkeypatch: pytest.MonkeyPatch, need_tier: Any) -> None:
+def test_a_box_of_roots_is_found(
+    only: Any, monkeypatch: pytest.MonkeyPatch, need_tier: Any
+) -> None:
     need_tier("bubblewrap")
     only("no settings of the kernel", "nobody's rights")
     monkeypatch.setattr("turnhalle.envs.sandbox.bubblewrap.os.geteuid", lambda: 1)
     assert "no settings of the kernel" in broken(examine("bubblewrap", OPTIONS))
 
 
-def test_a_root_that_is_the_hosts_is_found(only: Any, monkeypatch: pytest.MonkeyPatch, need_tier: Any) -> None:
+def test_a_root_that_is_the_hosts_is_found(
+    only: Any, monkeypatch: pytest.MonkeyPatch, need_tier: Any
+) -> None:
     need_tier("bubblewrap")
     only("no files of the host")
     real = bubblewrap.BubblewrapTier.argv
@@ -107,7 +117,9 @@ def test_a_root_that_is_the_hosts_is_found(only: Any, monkeypatch: pytest.Monkey
     assert broken(examine("bubblewrap", OPTIONS)) == {"no files of the host"}
 
 
-def test_an_environment_that_leaks_is_found(only: Any, monkeypatch: pytest.MonkeyPatch, need_tier: Any) -> None:
+def test_an_environment_that_leaks_is_found(
+    only: Any, monkeypatch: pytest.MonkeyPatch, need_tier: Any
+) -> None:
     need_tier("bubblewrap")
     only("no environment of the host")
     real = bubblewrap.BubblewrapTier.argv

@@ -8,5 +8,9 @@ for folder in ("/run", "/var/run", "/tmp", "/var/tmp", "/dev", "/srv", "/var/lib
             with contextlib.suppress(OSError):
                 if stat.S_ISSOCK(os.stat(path).st_mode):
                     say("REACHED", path)
-for path in ("/var/run/docker.sock", "/run/containerd/containerd.sock", "/run/dbus/system_bus_socket"):
+for path in (
+    "/var/run/docker.sock",
+    "/run/containerd/containerd.sock",
+    "/run/dbus/system_bus_socket",
+):
     attempt(path, lambda: os.stat(path))

@@ -3,6 +3,8 @@ targets = {1, os.getppid(), *others()} - {os.getpid(), 0}
 for pid in targets:
     forbidden(f"PTRACE_ATTACH of {pid}", 101, 117, 16, pid, 0, 0)
     forbidden(f"PTRACE_SEIZE of {pid}", 101, 117, 0x4206, pid, 0, 0)
+
+
 class Vector(ctypes.Structure):
     _fields_ = [("base", ctypes.c_void_p), ("length", ctypes.c_size_t)]
 

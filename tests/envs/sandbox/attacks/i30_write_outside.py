@@ -1,6 +1,25 @@
 # I30: write anywhere but in /tmp, /dev/shm and the queues of messages
-allowed = ("/tmp", "/dev/shm", "/dev/mqueue", "/proc/self", "/proc/thread-self", f"/proc/{os.getpid()}")
-folders = {"/", "/usr", "/etc", "/var", "/var/tmp", "/opt", "/root", "/home", "/run", "/srv", "/dev"}
+allowed = (
+    "/tmp",
+    "/dev/shm",
+    "/dev/mqueue",
+    "/proc/self",
+    "/proc/thread-self",
+    f"/proc/{os.getpid()}",
+)
+folders = {
+    "/",
+    "/usr",
+    "/etc",
+    "/var",
+    "/var/tmp",
+    "/opt",
+    "/root",
+    "/home",
+    "/run",
+    "/srv",
+    "/dev",
+}
 with open("/proc/self/mountinfo") as mounts:
     folders |= {line.split()[4] for line in mounts}
 folders |= {path for path in sys.path if path.startswith("/")}

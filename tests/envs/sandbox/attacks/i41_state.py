@@ -14,9 +14,13 @@ for folder in ("/tmp", "/dev/shm", "/var/tmp", "/dev/mqueue", "."):
         file.write("state")
 for folder in ("/tmp", "/dev/shm", "/dev/mqueue"):
     with contextlib.suppress(OSError):
-        at_most(f"what an earlier run left in {folder}", len(set(os.listdir(folder)) - {"state"}), 0)
+        at_most(
+            f"what an earlier run left in {folder}", len(set(os.listdir(folder)) - {"state"}), 0
+        )
 for name, x86, arm, arguments in (
-    ("memory", 29, 194, (KEY, 4096)), ("messages", 68, 186, (KEY,)), ("semaphores", 64, 190, (KEY, 1))
+    ("memory", 29, 194, (KEY, 4096)),
+    ("messages", 68, 186, (KEY,)),
+    ("semaphores", 64, 190, (KEY, 1)),
 ):
     if libc.syscall(arm if ARM else x86, *arguments, 0o600) != -1:
         say("REACHED the earlier run by System V", name)

@@ -46,6 +46,6 @@ def at_most(what, found, allowed):
 
 def others():
     """Ids of processes that are not this one."""
-    return [int(name) for name in os.listdir("/proc") if name.isdigit() and int(name) != os.getpid()]
-
-
+    return [
+        int(name) for name in os.listdir("/proc") if name.isdigit() and int(name) != os.getpid()
+    ]

@@ -1,7 +1,10 @@
 # R6: many small files, a sparse file, an allocated one
 # ends: ok memory timeout_cpu
 for folder in ("/tmp", "/dev/shm"):
-    for name, grow in (("sparse", os.ftruncate), ("allocated", lambda fd, n: os.posix_fallocate(fd, 0, n))):
+    for name, grow in (
+        ("sparse", os.ftruncate),
+        ("allocated", lambda fd, n: os.posix_fallocate(fd, 0, n)),
+    ):
         path = f"{folder}/{TOKEN}{name}"
         with contextlib.suppress(OSError):
             descriptor = os.open(path, os.O_CREAT | os.O_RDWR)

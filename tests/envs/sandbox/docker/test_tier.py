@@ -178,7 +178,9 @@ def test_an_image_or_runtime_that_is_not_there_is_named(docker: Any) -> None:
             open_sandbox(SandboxOptions(tier="docker", docker=options))
 
 
-def test_no_daemon_is_said_with_what_mends_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_no_daemon_is_said_with_what_mends_it(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/none.sock")
     with pytest.raises(SandboxUnavailableError, match="apt-get install docker.io"):
         open_sandbox(SandboxOptions(tier="docker"))
