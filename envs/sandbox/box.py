@@ -84,7 +84,11 @@ class StreamBox(Box):
 
     def start(self) -> None:
         """See `Box.start`."""
-        self._started, data = self._launch()
+        try:
+            self._started, data = self._launch()
+        except (OSError, SandboxError) as error:
+            self.end()  # a user or a cgroup may be held already
+            raise SandboxError(f"a box did not start: {error}") from error
         self._started.control.setblocking(False)
         deadline = time.monotonic() + START_TIMEOUT_S
         try:

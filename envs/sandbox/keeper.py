@@ -33,6 +33,10 @@ class Started:
         os.close(self.errors)
 
 
+class _WardenGoneError(SandboxError):
+    """The warden was killed; the next order starts another."""
+
+
 class Keeper:
     """One warden; thread-safe. Starts at the first order, and again if it was killed."""
 
@@ -85,13 +89,21 @@ class Keeper:
         """Kill a process and all below it, and wait until they are gone.
 
         Raises:
-            SandboxError: Some would not die, or the warden is gone (and with it all it started).
+            SandboxError: Some would not die.
         """
-        if left := self._ask({"do": "end", "pid": pid})["left"]:
+        try:
+            left = self._ask({"do": "end", "pid": pid})["left"]
+        except _WardenGoneError:
+            return  # and all that it started with it, by PR_SET_PDEATHSIG
+        if left:
             raise SandboxError(f"{left} processes of a box outlived SIGKILL by 5 s")
 
     def remove(self, paths: Iterable[str]) -> None:
-        """Remove folders and cgroups, with the warden's rights."""
+        """Remove folders and cgroups, with the warden's rights.
+
+        Raises:
+            SandboxError: The warden is gone.
+        """
         self._ask({"do": "remove", "paths": list(paths)})
 
     def close(self) -> None:
@@ -111,17 +123,18 @@ class Keeper:
 
     def _ask(self, order: dict[str, Any], fds: Sequence[int] = ()) -> dict[str, Any]:
         with self._lock:
-            link = self._socket or self._launch()
+            link, reason = self._socket or self._launch(), "it ended"
             try:
                 socket.send_fds(link, [json.dumps(order).encode()], list(fds))
                 data = link.recv(2**16)
             except OSError as error:
                 data, reason = b"", str(error)
-            else:
-                reason = "it ended"
+            except BaseException:
+                self._close()  # interrupted: the answer would be taken for that of the next order
+                raise
             if not data:
                 self._close()
-                raise SandboxError(f"the process that keeps the boxes is gone: {reason}")
+                raise _WardenGoneError(f"the process that keeps the boxes is gone: {reason}")
         answer: dict[str, Any] = json.loads(data)
         if "error" in answer:
             raise SandboxError(f"a box could not be handled: {answer['error']}")

@@ -26,7 +26,6 @@ MIN_ABI = 6
 """The first version of Landlock that keeps signals and abstract sockets inside (Linux 6.12)."""
 GAPS = (
     "which processes exist on this machine can be found out",
-    "System V shared memory and message queues are this machine's",
     "files written are bounded one by one, not together",
 )
 _NOT_ROOT = (
@@ -86,7 +85,7 @@ class _LandlockBox(StreamBox):
         is_root = os.geteuid() == 0
         self._uid = Uid(self._tier.options.first_uid) if is_root else None
         uid = self._uid.number if self._uid else None
-        self._folder = tempfile.mkdtemp(prefix="turnhalle-landlock-")
+        self._folder = tempfile.mkdtemp(prefix=f"turnhalle-{os.getpid()}-")
         if uid is not None:
             os.chown(self._folder, uid, uid)
         if homes():

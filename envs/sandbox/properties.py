@@ -219,9 +219,10 @@ PROPERTIES: tuple[Property, ...] = (
     ),
     Property(
         "nothing is left for the next run",
-        before="open('/dev/shm/left', 'w').close()\n"
-        "open('/tmp/left', 'w').close()\n"
-        "os.makedirs('/tmp/deep/er'); os.chmod('/tmp/deep', 0)\n"
+        before="for folder in ('/tmp', '/dev/shm'):\n"
+        "    attempt('', lambda: open(f'{folder}/left', 'w').close())\n"
+        "    attempt('', lambda: os.makedirs(f'{folder}/deep/er'))\n"
+        "    attempt('', lambda: os.chmod(f'{folder}/deep', 0))\n"
         "libc.shmget(4711, 4096, 0o1666)\n"
         "import time\n"
         "if os.fork() == 0:\n    os.setsid()\n    if os.fork() == 0: time.sleep(30)\n    os._exit(0)",

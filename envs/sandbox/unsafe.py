@@ -73,7 +73,7 @@ class _UnsafeBox(StreamBox):
         self._folder: str | None = None
 
     def _launch(self) -> tuple[Started, bytes]:
-        self._folder = tempfile.mkdtemp(prefix="turnhalle-unsafe-")
+        self._folder = tempfile.mkdtemp(prefix=f"turnhalle-{os.getpid()}-")
         python = self._options.python or sys.executable
         started = self._keeper.start(command(python, 3, 3), remains=[self._folder])
         config = guest_config(

@@ -21,9 +21,7 @@ if TYPE_CHECKING:
 _MARKS = {"holds": "[green]holds[/]", "BROKEN": "[red]BROKEN[/]", "not claimed": "[dim]–[/]"}
 _DEFAULT = ("bubblewrap", "docker", "landlock")
 
-Tiers = Annotated[
-    list[str] | None, typer.Option("--tier", help="Examine this tier only; repeat.")
-]
+Tiers = Annotated[list[str] | None, typer.Option("--tier", help="Examine this tier only; repeat.")]
 
 
 def doctor(

@@ -1,4 +1,4 @@
-"""`turnhalle sandbox`: what contains programs, and its image."""
+"""`turnhalle sandbox`: what contains programs, what it holds against, and its image."""
 
 from __future__ import annotations
 
@@ -6,15 +6,18 @@ from typing import Annotated
 
 import typer
 
+from turnhalle.commands.doctor import doctor, run
 from turnhalle.commands.options import make_console
 from turnhalle.envs.sandbox.docker.debian import MIRROR
 
 sandbox = typer.Typer(
-    help="Prepare what contains untrusted programs.",
+    help="What contains untrusted programs: attack it, use it, make its image.",
     no_args_is_help=True,
     rich_markup_mode="markdown",
     pretty_exceptions_enable=False,
 )
+for command in (doctor, run):
+    sandbox.command()(command)
 
 
 @sandbox.command()

@@ -6,7 +6,6 @@ import os
 import socket
 from typing import TYPE_CHECKING
 
-from ...errors import ConfigError
 from ...errors import SandboxUnavailableError as Unavailable
 
 if TYPE_CHECKING:
@@ -21,13 +20,13 @@ def connect() -> DockerClient:
     """Connect to the daemon that `DOCKER_HOST` names, else to `/var/run/docker.sock`.
 
     Raises:
-        ConfigError: If the Python package `docker` is not installed.
-        SandboxUnavailableError: If no daemon answers, or it may not be talked to.
+        SandboxUnavailableError: If the Python package `docker` is not installed, or no daemon
+            answers, or it may not be talked to.
     """
     try:
         import docker
     except ImportError:
-        raise ConfigError(
+        raise Unavailable(
             "the Docker tier needs the package docker: pip install 'turnhalle[docker]'"
         ) from None
     host = os.environ.get("DOCKER_HOST") or _DEFAULT
@@ -49,13 +48,13 @@ def _knock(path: str) -> None:
             link.connect(path)
         except PermissionError:
             raise Unavailable(
-                f"no way to the Docker daemon: this user may not open {path}. Join the group docker "
-                "(`sudo usermod -aG docker $USER`, then log in again), or run as root; note that "
+                f"no way to the Docker daemon: this user may not open {path}. Join the group "
+                "docker (`sudo usermod -aG docker $USER`, then log in again), or run as root; note that "
                 "either is as good as root."
             ) from None
         except OSError as error:
             raise Unavailable(
-                f"no Docker daemon answers at {path} ({error}). Install it (Debian: `apt-get install "
-                "docker.io`) and start it (`systemctl start docker`, or `dockerd &` as root where "
+                f"no Docker daemon answers at {path} ({error}). Install it (Debian: "
+                "`apt-get install docker.io`) and start it (`systemctl start docker`, or `dockerd &` as root where "
                 "there is no systemd); one elsewhere is named by DOCKER_HOST."
             ) from None

@@ -114,6 +114,8 @@ def _start(order: dict[str, Any], fds: list[int]) -> int:
 
 def _end(root: int, roots: set[int]) -> int:
     """Kill a program and all below it, and wait until they are gone; gives how many would not."""
+    if root not in roots:
+        return 0  # of an earlier warden, with which it died; the number may be somebody else's now
     processes.kill_below(root)
     processes.kill(root)
     roots.discard(root)
