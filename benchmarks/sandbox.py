@@ -99,9 +99,7 @@ def _rate(once: Once, count: int) -> float:
     return 2 * count / (time.perf_counter() - started)
 
 
-def _print(
-    samples: dict[str, list[tuple[float, float]]], rates: dict[str, list[float]]
-) -> None:
+def _print(samples: dict[str, list[tuple[float, float]]], rates: dict[str, list[float]]) -> None:
     print(f"{'way':28}{'p50 ms':>9}{'p95':>8}{'p99':>8}{'CPU-ms':>9}{'runs/s':>9}{'best':>7}")
     for name, taken in samples.items():
         wall = sorted(seconds * 1e3 for seconds, _ in taken)

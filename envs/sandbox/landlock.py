@@ -26,7 +26,6 @@ MIN_ABI = 6
 """The first version of Landlock that keeps signals and abstract sockets inside (Linux 6.12)."""
 GAPS = (
     "which processes exist on this machine can be found out",
-    "System V shared memory and message queues are this machine's",
     "files written are bounded one by one, not together",
 )
 _NOT_ROOT = (

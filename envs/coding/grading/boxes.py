@@ -15,9 +15,6 @@ from ...sandbox.core import Sandbox
 from ...sandbox.options import SandboxOptions, open_sandbox
 from .memory import Memory
 
-_UIDS_APART = 500
-"""Between the users of candidates and those of checkers: they must not meet in a process table."""
-
 
 class Boxes:
     """Where candidates run, where the tests do that are code, and what tests found so far."""
@@ -36,8 +33,7 @@ class Boxes:
 
     @cached_property
     def _checkers(self) -> Sandbox:
-        first_uid = self._options.first_uid + _UIDS_APART
-        return open_sandbox(self._options.model_copy(update={"first_uid": first_uid}))
+        return open_sandbox(self._options)
 
     def close(self) -> None:
         """End both."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -246,6 +247,27 @@ def test_equal_code_is_run_once_and_a_timeout_again(boxes: Boxes) -> None:
     slow = cheat("72_spin", "order")
     first = graded(boxes, slow, [test], SHORT)
     assert graded(boxes, slow, [test], SHORT).outcomes[0] is not first.outcomes[0]
+
+
+BUSY = "def order(xs):\n    for _ in range(6 * 10**6):\n        pass\n    return sorted(xs)\n"
+
+
+def test_72_no_false_timeouts_with_twice_as_many_graders_as_slots(boxes: Boxes) -> None:
+    def judged(number: int) -> Grade:
+        tests: list[Test] = [{"args": [[number, 0]], "expected": [0, number]}]
+        return graded(boxes, BUSY, tests, Limits(cpu_s=1.5, wall_s=40.0))
+
+    with ThreadPoolExecutor(4) as pool:
+        assert [found.outcomes[0].status for found in pool.map(judged, range(1, 9))] == ["ok"] * 8
+
+
+def test_graders_whose_tests_are_code_do_not_wait_for_each_other(boxes: Boxes) -> None:
+    def judged(number: int) -> bool:
+        tests: list[Test] = [{"code": f"assert order([{number}, 0]) == [0, {number}]\n"}]
+        return graded(boxes, SOLUTION, tests, Limits(wall_s=40.0)).passed
+
+    with ThreadPoolExecutor(6) as pool:
+        assert all(pool.map(judged, range(1, 13)))
 
 
 def test_programs_are_compared_by_their_rule(boxes: Boxes) -> None:
