@@ -34,7 +34,7 @@ def connect() -> DockerClient:
     if host.startswith("unix://"):
         _knock(host.removeprefix("unix://"))
     try:
-        client = docker.from_env(timeout=_TIMEOUT_S)
+        client: DockerClient = docker.from_env(timeout=_TIMEOUT_S)
         client.ping()
     except docker.errors.DockerException as error:
         raise Unavailable(f"no Docker daemon answers at {host}: {error}") from error
