@@ -36,10 +36,11 @@ def reason_to_stop(history: History, options: StopOptions) -> str | None:
 
     It depends on the recorded metrics alone, so a resumed run decides as the first one did.
     """
-    reached = history("eval/success")
-    if options.at_success is not None and reached and reached[-1][1] >= options.at_success:
+    # The evaluation before training is no reason: nothing was learned yet.
+    reached = [value for step, value in history("eval/success") if step > 0]
+    if options.at_success is not None and reached and reached[-1] >= options.at_success:
         return (
-            f"success on held-out tasks is {reached[-1][1]:.3f} and reached stop.at_success = "
+            f"success on held-out tasks is {reached[-1]:.3f} and reached stop.at_success = "
             f"{options.at_success}"
         )
     entropy, low = _last(history, "entropy", options), options.min_entropy

@@ -22,6 +22,7 @@ def test_it_stops_at_the_success_that_was_asked_for() -> None:
     reason = reason_to_stop(history(**{"eval/success": [0.2, 0.9]}), options)
     assert reason is not None
     assert "reached stop.at_success = 0.9" in reason
+    assert reason_to_stop(lambda name: [(0, 1.0)], options) is None  # before training
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from turnhalle.training.losses.rows import Rows
 
 from .trl import trl_loss, trl_trainer
 
-pytest.importorskip("trl", reason="TRL is in the dev extra")
+pytest.importorskip("trl", reason='needs TRL: pip install "trl==1.16.*"')
 
 B, T = 4, 6
 
