@@ -244,10 +244,13 @@ def memory(folder: str, rounds: int) -> dict[str, Any]:
         def start(self) -> str:
             return f"Game {self.instance['game']}"
 
+        def respond(self, action: str) -> th.Reply:
+            return th.Reply("ok")
+
     lm = load(folder)
     engine = TransformersEngine(lm, max_cache_bytes=2**30)
     policy = policy_of(folder, engine)
-    policy.max_concurrent, policy.sampling = 2000, Sampling(max_new_tokens=4)
+    policy.max_concurrent, policy.sampling = 2000, Sampling(max_new_tokens=2)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     played = rollout(EnvFactory(Long), policy, [Job("train", i) for i in range(2000)])
     assert all(len(t.turns) == 20 for t in played)

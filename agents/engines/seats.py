@@ -77,8 +77,8 @@ class Seats:
             for session in idle[: max(0, too_many)]:
                 self._vacate(session)
                 holders.remove(session)
-            if len(holders) < most < self.width:
-                self._compact()
+            if most < self.width:
+                self._compact()  # rows that are free would grow with the longest all the same
             for session in standing[: max(0, most - len(holders))]:
                 session.slot = self._slot()
         seated = [s for s in waiting if s.slot is not None]
