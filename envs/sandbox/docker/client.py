@@ -49,12 +49,12 @@ def _knock(path: str) -> None:
         except PermissionError:
             raise Unavailable(
                 f"no way to the Docker daemon: this user may not open {path}. Join the group "
-                "docker (`sudo usermod -aG docker $USER`, then log in again), or run as root; note that "
-                "either is as good as root."
+                "docker (`sudo usermod -aG docker $USER`, then log in again), or run as root; "
+                "note that either is as good as root."
             ) from None
         except OSError as error:
             raise Unavailable(
                 f"no Docker daemon answers at {path} ({error}). Install it (Debian: "
-                "`apt-get install docker.io`) and start it (`systemctl start docker`, or `dockerd &` as root where "
-                "there is no systemd); one elsewhere is named by DOCKER_HOST."
+                "`apt-get install docker.io`) and start it (`systemctl start docker`, or `dockerd &` "
+                "as root where there is no systemd); one elsewhere is named by DOCKER_HOST."
             ) from None

@@ -146,7 +146,7 @@ def _description(api: Any, guest: Guest, shape: Shape) -> dict[str, Any]:
         mem_limit=memory,
         memswap_limit=memory,  # memory and swap together, so no swap
         nano_cpus=int(guest.options.cpus * 1e9),
-        tmpfs={folder: f"{scratch},nosuid,nodev" for folder in ("/tmp", "/dev/shm")},
+        tmpfs=dict.fromkeys(("/tmp", "/dev/shm"), f"{scratch},nosuid,nodev"),
         ipc_mode="private",
         ulimits=[
             Ulimit(name="core", soft=0, hard=0),
