@@ -68,12 +68,15 @@ class Cgroup:
         self._is_v2 = "" in self._by_controller
         self.folders = [str(folder) for folder in self._by_controller.values()]
         self._bound: Limits | None = None
+        self._fds: dict[str, int] = {}
         self._before = (0, 0, 0, 0)
         for folder in self._by_controller.values():
             folder.mkdir(exist_ok=True)
 
     def remove(self) -> None:
         """Remove it; its processes are gone."""
+        while self._fds:
+            os.close(self._fds.popitem()[1])
         for folder in self.folders:
             with contextlib.suppress(FileNotFoundError):
                 os.rmdir(folder)
@@ -99,7 +102,7 @@ class Cgroup:
         if num_bytes > int(self._read("memory", names[0])):
             names.reverse()
         for name in names:
-            if self._path("memory", name).exists():
+            if (self._by_controller["memory"] / name).exists():
                 self._write("memory", name, str(num_bytes))
 
     def measure(self) -> Meter:
@@ -129,14 +132,19 @@ class Cgroup:
         # memory.peak of v2 cannot be set back before Linux 6.12, so it would be an earlier run's.
         return None if self._is_v2 else int(self._read("memory", "memory.max_usage_in_bytes"))
 
-    def _path(self, controller: str, name: str) -> Path:
-        return self._by_controller["" if self._is_v2 else controller] / name
+    def _fd(self, controller: str, name: str) -> int:
+        """A file of the cgroup, kept open: these are read and written around every run."""
+        if name not in self._fds:
+            path = self._by_controller["" if self._is_v2 else controller] / name
+            mode = os.O_RDWR if os.stat(path).st_mode & 0o200 else os.O_RDONLY
+            self._fds[name] = os.open(path, mode | os.O_CLOEXEC)
+        return self._fds[name]
 
     def _read(self, controller: str, name: str) -> str:
-        return self._path(controller, name).read_text(encoding="ascii")
+        return os.pread(self._fd(controller, name), 4096, 0).decode("ascii")
 
     def _write(self, controller: str, name: str, value: str) -> None:
-        self._path(controller, name).write_text(value, encoding="ascii")
+        os.pwrite(self._fd(controller, name), value.encode("ascii"), 0)
 
 
 def _field(text: str, name: str) -> int:

@@ -38,12 +38,13 @@ class _WardenGoneError(SandboxError):
 
 
 class Keeper:
-    """One warden; thread-safe. Starts at the first order, and again if it was killed."""
+    """One warden; thread-safe. It is started at once, and again at an order if it was killed."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._warden: subprocess.Popen[bytes] | None = None
         self._socket: socket.socket | None = None
+        self._launch()
 
     def start(
         self,
@@ -123,14 +124,15 @@ class Keeper:
 
     def _ask(self, order: dict[str, Any], fds: Sequence[int] = ()) -> dict[str, Any]:
         with self._lock:
-            link = self._socket or self._launch()
+            link, reason = self._socket or self._launch(), "it ended"
             try:
                 socket.send_fds(link, [json.dumps(order).encode()], list(fds))
                 data = link.recv(2**16)
             except OSError as error:
                 data, reason = b"", str(error)
-            else:
-                reason = "it ended"
+            except BaseException:
+                self._close()  # interrupted: the answer would be taken for that of the next order
+                raise
             if not data:
                 self._close()
                 raise _WardenGoneError(f"the process that keeps the boxes is gone: {reason}")

@@ -104,9 +104,7 @@ class PooledSandbox(Sandbox):
                     event.set()
         if self._owner == os.getpid():
             for slot in self._slots:
-                if slot.box is not None:
-                    slot.box.end()
-                    slot.box = None
+                self._discard(slot)
             self._tier.close()
 
     def _line(self, depth: int) -> _Line:
@@ -128,12 +126,16 @@ class PooledSandbox(Sandbox):
             yield slot
         finally:
             with self._lock:
-                if line.waiting:
-                    event, given = line.waiting.popleft()
-                    given.append(slot)
-                    event.set()
-                else:
-                    line.idle.appendleft(slot)
+                self._give(line, slot)
+
+    def _give(self, line: _Line, slot: _Slot) -> None:
+        """Hand a slot to whoever waits longest."""
+        if line.waiting:
+            event, given = line.waiting.popleft()
+            given.append(slot)
+            event.set()
+        else:
+            line.idle.appendleft(slot)
 
     def _take(self, line: _Line) -> _Slot:
         with self._lock:
@@ -143,7 +145,15 @@ class PooledSandbox(Sandbox):
                 return line.idle.popleft()
             event, given = threading.Event(), list[_Slot]()
             line.waiting.append((event, given))
-        event.wait()
+        try:
+            event.wait()
+        except BaseException:  # Ctrl-C: what this one waited for goes to the next
+            with self._lock:
+                if given:
+                    self._give(line, given[0])
+                else:
+                    line.waiting.remove((event, given))
+            raise
         if not given:
             raise SandboxError("this sandbox was closed")
         return given[0]
@@ -217,6 +227,9 @@ class PooledSandbox(Sandbox):
     def _start(self, slot: _Slot) -> Box:
         box = self._tier.make_box(slot.number)
         box.start()
+        if self._is_closed:
+            box.end()
+            raise SandboxError("this sandbox was closed")
         return box
 
     def _discard(self, slot: _Slot) -> None:

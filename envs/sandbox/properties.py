@@ -6,7 +6,6 @@ Nothing in it destroys anything if it succeeds.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from .core import Limits, Program, RunResult, Sandbox, Status

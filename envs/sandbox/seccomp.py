@@ -29,6 +29,9 @@ _DENIED = (
     *("bpf", "perf_event_open", "userfaultfd", "io_uring_setup", "io_uring_enter"),
     *("io_uring_register", "add_key", "request_key", "keyctl", "vmsplice", "seccomp"),
     *("memfd_secret", "lookup_dcookie", "modify_ldt", "personality", "uselib", "ustat", "sysfs"),
+    # memory that no limit of a process counts, and that outlives one
+    *("memfd_create", "shmget", "shmat", "shmctl", "shmdt", "msgget", "msgsnd", "msgrcv", "msgctl"),
+    *("semget", "semop", "semtimedop", "semctl", "mq_open", "mq_unlink"),
     # the machine
     *("kexec_load", "kexec_file_load", "init_module", "finit_module", "delete_module", "reboot"),
     *("create_module", "query_module", "get_kernel_syms", "syslog", "acct", "iopl", "ioperm"),

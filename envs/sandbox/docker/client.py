@@ -6,7 +6,6 @@ import os
 import socket
 from typing import TYPE_CHECKING
 
-from ...errors import ConfigError
 from ...errors import SandboxUnavailableError as Unavailable
 
 if TYPE_CHECKING:
@@ -21,14 +20,14 @@ def connect() -> DockerClient:
     """Connect to the daemon that `DOCKER_HOST` names, else to `/var/run/docker.sock`.
 
     Raises:
-        ConfigError: If the Python package `docker` is not installed.
-        SandboxUnavailableError: If no daemon answers, or it may not be talked to.
+        SandboxUnavailableError: If the Python package `docker` is not installed, or no daemon
+            answers, or it may not be talked to.
     """
     try:
         from docker.client import DockerClient
         from docker.errors import DockerException
     except ImportError:
-        raise ConfigError(
+        raise Unavailable(
             "the Docker tier needs the package docker: pip install 'turnhalle[docker]'"
         ) from None
     host = os.environ.get("DOCKER_HOST") or _DEFAULT

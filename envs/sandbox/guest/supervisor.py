@@ -22,6 +22,7 @@ GONE = 3
 """Exit code of a supervisor whose host is gone."""
 _CHUNK = 2**16
 _POLL_CPU_S = 0.02
+_MAX_ANSWERS = 16 * 2**20
 
 
 class Supervisor:
@@ -178,6 +179,8 @@ class Supervisor:
             kind, payload = frame
             if kind == frames.CHANNEL:
                 self._to_candidate += payload
+        if len(self._to_candidate) > _MAX_ANSWERS:
+            self._limit = "value"  # it asks and asks, and does not listen
 
     def _answer(self, poll: Any) -> None:
         if self._channel not in self._left:

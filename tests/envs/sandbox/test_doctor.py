@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 from turnhalle.envs.sandbox import bubblewrap
 from turnhalle.envs.sandbox.doctor import Examination, Finding, examine
 from turnhalle.envs.sandbox.options import SandboxOptions, TierName
+from turnhalle.envs.sandbox.pool import PooledSandbox
 from turnhalle.envs.sandbox.properties import PROPERTIES
 
 OPTIONS = SandboxOptions()
@@ -82,10 +83,17 @@ def test_namespaces_that_are_shared_are_found(
     only("nothing is left for the next run")
     real = bubblewrap.guest_config
     monkeypatch.setattr(
-        bubblewrap, "guest_config", lambda **config: real(**config | {"namespaces": False})
+        bubblewrap,
+        "guest_config",
+        lambda **config: real(**config | {"namespaces": False, "seccomp": None}),
     )
     # What is left makes the pool replace the box, which would be enough: not this time.
-    monkeypatch.setattr("turnhalle.envs.sandbox.pool.PooledSandbox._discard", lambda *_: None)
+    discard = PooledSandbox._discard
+    monkeypatch.setattr(
+        PooledSandbox,
+        "_discard",
+        lambda sandbox, slot: discard(sandbox, slot) if sandbox._is_closed else None,
+    )
     assert broken(examine("bubblewrap", OPTIONS)) == {"nothing is left for the next run"}
 
 
