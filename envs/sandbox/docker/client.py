@@ -10,7 +10,7 @@ from ...errors import ConfigError
 from ...errors import SandboxUnavailableError as Unavailable
 
 if TYPE_CHECKING:
-    from docker import DockerClient
+    from docker.client import DockerClient
 
 _TIMEOUT_S = 60
 """How long one request to the daemon may take: a busy daemon needs seconds to make a container."""
@@ -25,7 +25,8 @@ def connect() -> DockerClient:
         SandboxUnavailableError: If no daemon answers, or it may not be talked to.
     """
     try:
-        import docker
+        from docker.client import DockerClient
+        from docker.errors import DockerException
     except ImportError:
         raise ConfigError(
             "the Docker tier needs the package docker: pip install 'turnhalle[docker]'"
@@ -34,9 +35,9 @@ def connect() -> DockerClient:
     if host.startswith("unix://"):
         _knock(host.removeprefix("unix://"))
     try:
-        client: DockerClient = docker.from_env(timeout=_TIMEOUT_S)
+        client: DockerClient = DockerClient.from_env(timeout=_TIMEOUT_S)
         client.ping()
-    except docker.errors.DockerException as error:
+    except DockerException as error:
         raise Unavailable(f"no Docker daemon answers at {host}: {error}") from error
     return client
 
@@ -56,6 +57,6 @@ def _knock(path: str) -> None:
         except OSError as error:
             raise Unavailable(
                 f"no Docker daemon answers at {path} ({error}). Install it (Debian: "
-                "`apt-get install docker.io`) and start it (`systemctl start docker`, or `dockerd &` "
-                "as root where there is no systemd); one elsewhere is named by DOCKER_HOST."
+                "`apt-get install docker.io`) and start it (`systemctl start docker`, or `dockerd "
+                "&` as root where there is no systemd); one elsewhere is named by DOCKER_HOST."
             ) from None

@@ -15,7 +15,7 @@ from .debian import MIRROR, SUITE, make_root
 from .options import IMAGE
 
 if TYPE_CHECKING:
-    from docker import DockerClient
+    from docker.client import DockerClient
 
 LABEL = "turnhalle.sandbox.image"
 """Says where an image of ours comes from."""
