@@ -1,0 +1,1 @@
+"""Coding tasks: code is tried in a sandbox, and graded here."""
