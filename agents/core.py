@@ -133,6 +133,22 @@ class Group:
     task: Task
     trajectories: list[Trajectory]
 
+    def forks(self) -> list[tuple[int, int]]:
+        """Of each trajectory the place of its fork parent and the first turn of its own.
+
+        A parent that is masked or gone is passed over, up to one that says something about the
+        policy; where there is none the place is -1, and every turn is the trajectory's own.
+        """
+        places = {t.sample: place for place, t in enumerate(self.trajectories)}
+        found: list[tuple[int, int]] = []
+        for trajectory in self.trajectories:
+            sample, first = trajectory.fork_parent, trajectory.fork_turn or 0
+            while sample in places and self.trajectories[places[sample]].is_masked:
+                parent = self.trajectories[places[sample]]
+                sample, first = parent.fork_parent, min(first, parent.fork_turn or 0)
+            found.append((places[sample], first) if sample in places else (-1, 0))
+        return found
+
 
 def num_common(a: Sequence[int], b: Sequence[int]) -> int:
     """Number of tokens that two sequences begin with alike."""

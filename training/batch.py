@@ -136,15 +136,24 @@ class Batch:
 
 
 def lay_out(groups: Sequence[Group]) -> Batch:
-    """Lay out the trajectories of a step, without credit; those masked or silent stay out."""
+    """Lay out the trajectories of a step, without credit; those masked or silent stay out.
+
+    What a forked trajectory took over from its parent is context: its rows are the parent's.
+    """
     sequences: list[NDArray[np.int64]] = []
     episodes: list[int] = []
     rows: list[tuple[int, int, int, float]] = []
-    for episode, trajectory in enumerate(t for group in groups for t in group.trajectories):
+    played = [
+        (trajectory, first)
+        for group in groups
+        for trajectory, (_, first) in zip(group.trajectories, group.forks(), strict=True)
+    ]
+    for episode, (trajectory, first) in enumerate(played):
         for branch in () if trajectory.is_masked else branches(trajectory):
-            rows += _rows(branch, len(sequences))
-            sequences.append(branch.token_ids)
-            episodes.append(episode)
+            if own := _rows(branch, len(sequences), first):
+                rows += own
+                sequences.append(branch.token_ids)
+                episodes.append(episode)
     columns = list(zip(*rows, strict=True)) if rows else [(), (), (), ()]
     sampler_logprob = np.array(columns[3], dtype=np.float32)
     return Batch(
@@ -167,6 +176,6 @@ def make_batch(groups: Sequence[Group], credit: Credit) -> Batch:
     return lay_out(groups).with_credit(credit)
 
 
-def _rows(branch: Branch, sequence: int) -> list[tuple[int, int, int, float]]:
+def _rows(branch: Branch, sequence: int, first: int) -> list[tuple[int, int, int, float]]:
     columns = (branch.position.tolist(), branch.turn.tolist(), branch.logprob.tolist())
-    return [(sequence, *row) for row in zip(*columns, strict=True)]
+    return [(sequence, *row) for row in zip(*columns, strict=True) if row[1] >= first]

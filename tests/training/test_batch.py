@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from turnhalle.agents.core import Group, Segment, Trajectory, Turn
 from turnhalle.envs.core import StopReason
 from turnhalle.envs.tasks import Task
-from turnhalle.training.batch import Batch, make_batch
+from turnhalle.training.batch import Batch, lay_out, make_batch
 from turnhalle.training.credit.assign import Credit
+from turnhalle.training.credit.episodes import read_episodes
 
 TASK = Task("x", "train", 0, 1, {})
 
@@ -75,6 +76,33 @@ def test_a_rewritten_history_makes_sequences_with_their_own_samples_only() -> No
     assert batch.sequence.tolist() == [0, 0, 0, 1, 2]
     assert batch.position.tolist() == [2, 3, 4, 3, 1]
     assert batch.advantage.tolist() == [1, 1, 1, 2, 1]
+
+
+def forked() -> Group:
+    """A trajectory of three turns, one forked off after the first, and one off that after two."""
+    parent, child, grandchild = (trajectory([(1, 2), (1, 1), (1, 1)]) for _ in range(3))
+    child.sample, child.fork_parent, child.fork_turn = 1, 0, 1
+    grandchild.sample, grandchild.fork_parent, grandchild.fork_turn = 2, 1, 2
+    return Group(TASK, [parent, child, grandchild])
+
+
+def test_turns_before_a_fork_are_rows_of_the_parent_only() -> None:
+    batch = lay_out([Group(TASK, [trajectory([(1, 1)])]), forked()])
+    turns = [batch.turn[batch.sequence == i].tolist() for i in range(4)]
+    assert turns == [[0], [0, 0, 1, 2], [1, 2], [2]]
+    assert [len(s) for s in batch.sequences] == [2, 7, 7, 7]
+    episodes = read_episodes([Group(TASK, [trajectory([(1, 1)])]), forked()])
+    assert episodes.fork_parent.tolist() == [-1, -1, 1, 2]
+    assert episodes.fork_turn.tolist() == [0, 0, 1, 2]
+
+
+def test_a_fork_of_a_masked_parent_takes_over_what_the_parent_cannot_teach() -> None:
+    group = forked()
+    group.trajectories[1].stop = StopReason.TIMEOUT
+    assert group.forks() == [(-1, 0), (0, 1), (0, 1)]
+    group.trajectories[0].stop = StopReason.TIMEOUT
+    assert group.forks() == [(-1, 0), (-1, 0), (-1, 0)]
+    assert lay_out([group]).turn.tolist() == [0, 0, 1, 2]
 
 
 @given(st.lists(TURNS, min_size=1, max_size=6), st.integers(1, 60))

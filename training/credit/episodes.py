@@ -83,18 +83,25 @@ def read_episodes(groups: Sequence[Group]) -> Episodes:
     """Lay out the groups of a step."""
     trajectories = [t for group in groups for t in group.trajectories]
     count, longest = len(trajectories), max((len(t.turns) for t in trajectories), default=0)
+    sizes = [len(group.trajectories) for group in groups]
+    firsts = np.cumsum([0, *sizes]).tolist()
+    forks = [
+        (-1 if place < 0 else first + place, turn)
+        for first, group in zip(firsts, groups, strict=False)
+        for place, turn in group.forks()
+    ]
     rewards = np.zeros((count, longest))
     for row, trajectory in enumerate(trajectories):
         rewards[row, : len(trajectory.turns)] = [turn.reward for turn in trajectory.turns]
     return Episodes(
         rewards=rewards,
         num_turns=np.array([len(t.turns) for t in trajectories], dtype=np.int64),
-        group=np.repeat(np.arange(len(groups)), [len(g.trajectories) for g in groups]),
+        group=np.repeat(np.arange(len(groups)), sizes),
         is_masked=np.array([t.is_masked for t in trajectories], dtype=bool),
         is_cut=np.array([t.stop is StopReason.CONTEXT for t in trajectories], dtype=bool),
         anchor=_anchors(trajectories, longest),
-        fork_parent=np.full(count, -1),
-        fork_turn=np.zeros(count, dtype=np.int64),
+        fork_parent=np.array([parent for parent, _ in forks], dtype=np.int64),
+        fork_turn=np.array([turn for _, turn in forks], dtype=np.int64),
     )
 
 

@@ -90,6 +90,7 @@ class Spoof:
         (print, False),
         (int, False),
     ],
+    ids=lambda value: None if isinstance(value, bool) else type(value).__name__,
 )
 def test_other_types_are_refused_and_custom_ones_flagged(value: Any, is_custom: bool) -> None:
     with pytest.raises(codec.CodecError) as caught:
