@@ -42,7 +42,7 @@ def test_values_that_python_may_call_equal_are_not_the_same(given: Any, wanted: 
     assert not is_same({"x": (given,)}, {"x": (wanted,)})
 
 
-@pytest.mark.parametrize("value", SAME, ids=repr)
+@pytest.mark.parametrize("value", SAME, ids=lambda value: type(value).__name__)
 def test_a_value_is_itself(value: Any) -> None:
     import copy
 
