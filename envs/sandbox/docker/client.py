@@ -56,7 +56,6 @@ def _knock(path: str) -> None:
         except OSError as error:
             raise Unavailable(
                 f"no Docker daemon answers at {path} ({error}). Install it (Debian: "
-                "`apt-get install docker.io`) and start it (`systemctl start docker`, or "
-                "`dockerd &` as root where there is no systemd); one elsewhere is named by "
-                "DOCKER_HOST."
+                "`apt-get install docker.io`) and start it (`systemctl start docker`, or `dockerd "
+                "&` as root where there is no systemd); one elsewhere is named by DOCKER_HOST."
             ) from None
