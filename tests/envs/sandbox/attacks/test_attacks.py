@@ -10,11 +10,13 @@ it), `gap` (a gap of the machine, as the record names it, where there is no poin
 from __future__ import annotations
 
 import os
+import random
 import re
 import socket
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -198,3 +200,26 @@ def assert_unharmed(sandbox: Sandbox, host: Host) -> None:
     assert not host.harm()
     after = sandbox.run(Program("print(sum(range(5)))"), LIMITS)
     assert (after.status, after.stdout, after.flags) == (Status.OK, "10\n", ())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(3))
+def test_attacks_one_after_the_other_in_any_order(sandbox: Sandbox, host: Host, seed: int) -> None:
+    """All of them twice, two at a time, with plain programs between whose answers must be right."""
+    rng = random.Random(seed)
+    attacks = [each for each in ATTACKS * 2 if "beside" not in each.head and "gap" not in each.head]
+    rng.shuffle(attacks)
+
+    def attack_then_ask(number: int) -> str:
+        attack = attacks[number]
+        result = sandbox.run(host.arm(attack), attack.limits)
+        reached = re.findall(r"^REACHED.*", result.stdout, re.MULTILINE)
+        after = sandbox.run(Program(f"print({number} * 7)"), LIMITS)
+        is_fine = result.status in attack.ends and not reached
+        is_fine = is_fine and (after.status, after.stdout) == (Status.OK, f"{number * 7}\n")
+        return "" if is_fine else f"{attack.name}: {result.status} {reached} then {after}"
+
+    with ThreadPoolExecutor(2) as pool:
+        wrong = [said for said in pool.map(attack_then_ask, range(len(attacks))) if said]
+    assert not wrong, "\n".join(wrong)
+    assert_unharmed(sandbox, host)
