@@ -157,10 +157,7 @@ held = sum(bool(os.read(pipe, 1)) for pipe in pipes)
 if held > 4: found.append(f'{held} children with 100 MiB each')
 """,
         limits=Limits(cpu_s=15.0, wall_s=15.0),
-        statuses=(
-            Status.OK,
-            Status.MEMORY,
-        ),
+        statuses=(Status.OK, Status.MEMORY, Status.TIMEOUT_CPU, Status.TIMEOUT_WALL),
         needs_cgroup=True,
     ),
     Property(
