@@ -80,7 +80,7 @@ class Spoof:
     ("value", "is_custom"),
     [
         (Liar(1), True),
-        (Spoof(), True),
+        pytest.param(Spoof(), True, id="spoof"),
         ([1, {"a": Liar(1)}], True),
         (namedtuple("P", "x")(1), True),
         (Counter("a"), False),

@@ -1,4 +1,5 @@
 # R20: import all there is
+# wall: 20
 # ends: ok exit_nonzero signal memory timeout_cpu output_limit proc_limit
 import importlib
 import pkgutil

@@ -17,7 +17,7 @@ import pytest
 
 from turnhalle.envs.errors import SandboxUnavailableError
 from turnhalle.envs.sandbox.core import Limits, Program, Sandbox, Status
-from turnhalle.envs.sandbox.docker import owner
+from turnhalle.envs.sandbox.docker import owner, tier
 from turnhalle.envs.sandbox.docker.client import connect
 from turnhalle.envs.sandbox.docker.options import IMAGE, DockerOptions
 from turnhalle.envs.sandbox.options import SandboxOptions, open_sandbox
@@ -26,7 +26,6 @@ WHERE = "import socket; print(socket.gethostname())"
 LEAVE = {
     "a process": "import os, time\nif os.fork() == 0:\n    time.sleep(60)",
     "a crash": "import os\nos.abort()",
-    "shared memory": "import ctypes\nctypes.CDLL(None).shmget(7, 4096, 0o1600)",
     "a folder too deep": "import os\nfor _ in range(1500):\n    os.mkdir('d')\n    os.chdir('d')",
 }
 
@@ -77,6 +76,23 @@ def test_a_container_in_doubt_is_replaced(open_tier: Any, code: str) -> None:
         before = where(sandbox)
         assert where(sandbox) == before
         sandbox.run(Program(code))
+        assert where(sandbox) != before
+
+
+def test_without_our_filter_the_record_says_so_and_shared_memory_costs_the_container(
+    open_tier: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def missing(allows_network: bool) -> bytes:
+        raise SandboxUnavailableError("no libseccomp")
+
+    monkeypatch.setattr(tier, "program", missing)
+    with open_tier("docker", slots=1) as sandbox:
+        assert sandbox.isolation.gaps == (
+            "system calls are filtered by Docker's own profile only: no libseccomp",
+        )
+        before = where(sandbox)
+        made = sandbox.run(Program("import ctypes\nprint(ctypes.CDLL(None).shmget(7, 9, 0o1600))"))
+        assert made.stdout != "-1\n"
         assert where(sandbox) != before
 
 
