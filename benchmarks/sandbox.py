@@ -2,7 +2,8 @@
 
 Latency with one client, throughput with two clients on two slots; everything takes its turn in
 every round. CPU is what the host's process and the box used together, which a busy machine does
-not change much; seconds of wall time it does. Tiers that this machine lacks are named at the end.
+not change much; seconds of wall time it does. Docker's daemon works in processes of its own, whose
+CPU is in no column. Tiers that this machine lacks are named at the end.
 """
 
 from __future__ import annotations
@@ -16,10 +17,13 @@ import time
 from collections.abc import Callable
 
 from turnhalle.envs.errors import SandboxUnavailableError
-from turnhalle.envs.sandbox.core import Program, Sandbox, Status
+from turnhalle.envs.sandbox.core import Limits, Program, Sandbox, Status
+from turnhalle.envs.sandbox.docker.options import IMAGE, DockerOptions
 from turnhalle.envs.sandbox.options import SandboxOptions, TierName, open_sandbox
 
 PROGRAM = Program("print(1)")
+_SLOW = {"docker, fresh": 10, "docker run --rm": 20}
+"""Ways that run so many times less often."""
 Once = Callable[[], float]
 """Run once; gives the CPU-seconds used in a box, 0 where children are counted by the system."""
 
@@ -37,33 +41,57 @@ def main() -> None:
     for tier in ("bubblewrap", "docker", "landlock"):
         try:
             started = time.perf_counter()
-            sandboxes[tier] = _open(tier)
-            _sandboxed(sandboxes[tier])
-            starts[tier] = time.perf_counter() - started
+            with _open(tier, slots=1) as cold:
+                _sandboxed(cold)
+                starts[tier] = time.perf_counter() - started
+            sandboxes[tier] = _open(tier, slots=2)
             ways[tier] = lambda box=sandboxes[tier]: _sandboxed(box)  # type: ignore[misc]
         except SandboxUnavailableError as error:
             missing[tier] = str(error).splitlines()[1]
+    if "docker" in sandboxes:
+        sandboxes["docker, fresh"] = box = _open("docker", 2, is_fresh=True)
+        ways["docker, fresh"] = lambda: _sandboxed(box)
+        ways["docker run --rm"] = _docker_run
     samples: dict[str, list[tuple[float, float]]] = {name: [] for name in ways}
     rates: dict[str, list[float]] = {name: [] for name in ways}
     for _ in range(arguments.rounds):
         for name, once in ways.items():
-            samples[name] += [_timed(once) for _ in range(arguments.runs)]
-            rates[name].append(_rate(once, arguments.runs))
+            count = max(2, arguments.runs // _SLOW.get(name, 1))
+            samples[name] += [_timed(once) for _ in range(count)]
+            rates[name].append(_rate(once, count))
     _print(samples, rates)
     for tier, seconds in starts.items():
-        print(f"{tier}: cold start of two slots and first run {seconds * 1e3:.0f} ms")
+        late = [_lateness(sandboxes[tier]) * 1e3 for _ in range(10)]
+        print(
+            f"{tier}: cold start and first run {seconds * 1e3:.0f} ms; a sleeper is dead "
+            f"{statistics.median(late):.0f} ms after its wall limit (worst of ten {max(late):.0f})"
+        )
     for tier, why in missing.items():
         print(f"{tier}: not here ({why})")
     for sandbox in sandboxes.values():
         sandbox.close()
 
 
-def _open(tier: TierName) -> Sandbox:
-    return open_sandbox(SandboxOptions(tier=tier, slots=2, recycle_after=10**6))
+def _open(tier: TierName, slots: int, is_fresh: bool = False) -> Sandbox:
+    docker = DockerOptions(fresh=is_fresh)
+    return open_sandbox(SandboxOptions(tier=tier, slots=slots, recycle_after=10**6, docker=docker))
+
+
+def _lateness(sandbox: Sandbox) -> float:
+    """Seconds between the wall limit of a program that sleeps and its end."""
+    limits = Limits(wall_s=0.2)
+    return sandbox.run(Program("import time; time.sleep(9)"), limits).usage.wall_s - limits.wall_s
 
 
 def _process(*flags: str) -> float:
     command = [sys.executable, *flags, "-c", PROGRAM.code]
+    assert subprocess.run(command, capture_output=True, check=True).stdout == b"1\n"
+    return 0.0
+
+
+def _docker_run() -> float:
+    flags = ("--rm", "--network=none", IMAGE, "python3", "-I", "-S", "-c")
+    command = ["docker", "run", *flags, PROGRAM.code]
     assert subprocess.run(command, capture_output=True, check=True).stdout == b"1\n"
     return 0.0
 

@@ -42,9 +42,9 @@ class BubblewrapTier(Tier):
         self._bwrap = _find_bwrap()
         self.recycle_after = options.recycle_after
         self.options = options
-        self.keeper = Keeper()
         self.seccomp = base64.b64encode(program(True)).decode()
         self.isolation = Isolation("bubblewrap", () if homes() else NO_CGROUP)
+        self.keeper = Keeper()  # last: it is a process, and starts while others are looked for
 
     def make_box(self, slot: int) -> Box:
         """See `Tier.make_box`."""

@@ -49,7 +49,7 @@ _MODULES = {
 PRELOAD = (
     *("json", "math", "collections", "itertools", "functools", "re", "heapq", "bisect", "random"),
     *("typing", "string", "operator", "copy", "statistics", "decimal", "fractions", "datetime"),
-    *("dataclasses", "enum", "abc", "hashlib", "io", "contextlib", "array", "queue"),
+    *("dataclasses", "enum", "abc", "io", "contextlib", "array", "queue"),
 )
 """What programs import most: there already when they start."""
 

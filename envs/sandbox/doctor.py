@@ -16,7 +16,8 @@ from typing import Literal
 from ..errors import SandboxError, SandboxUnavailableError
 from .core import Sandbox
 from .options import SandboxOptions, TierName, open_sandbox
-from .properties import PROPERTIES, Property
+from .proof import Property
+from .properties import PROPERTIES
 
 Verdict = Literal["holds", "BROKEN", "not claimed"]
 

@@ -38,12 +38,13 @@ class _WardenGoneError(SandboxError):
 
 
 class Keeper:
-    """One warden; thread-safe. Starts at the first order, and again if it was killed."""
+    """One warden; thread-safe. It is started at once, and again at an order if it was killed."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._warden: subprocess.Popen[bytes] | None = None
         self._socket: socket.socket | None = None
+        self._launch()
 
     def start(
         self,

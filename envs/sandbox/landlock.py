@@ -58,11 +58,11 @@ class LandlockTier(Tier):
             )
         self.recycle_after = options.recycle_after
         self.options = options
-        self.keeper = Keeper()
         self.seccomp = base64.b64encode(program(False)).decode()
         is_root = os.geteuid() == 0
         per_process = () if homes() else ("memory limit is per process",)
         self.isolation = Isolation("landlock", GAPS + (per_process if is_root else _NOT_ROOT))
+        self.keeper = Keeper()  # last: it is a process, and starts while others are looked for
 
     def make_box(self, slot: int) -> Box:
         """See `Tier.make_box`."""

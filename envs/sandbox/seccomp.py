@@ -47,7 +47,7 @@ _TIOCSTI, _TIOCLINUX = 0x5412, 0x541C
 
 @cache
 def program(allows_network: bool) -> bytes:
-    """The filter; without `allows_network` the only sockets are those of AF_UNIX.
+    """The filter; without `allows_network` there are only pairs of Unix sockets.
 
     With it (where the network namespace is empty anyway) AF_INET and AF_INET6 remain.
 
@@ -67,11 +67,13 @@ def program(allows_network: bool) -> bytes:
         # The kernel looks at 32 bits of a request, so the filter must not look at more.
         argument = seccomp.Arg(1, seccomp.MASKED_EQ, 0xFFFFFFFF, request)
         filters.add_rule(denied, "ioctl", argument)
-    # A wide comparison also holds for a family with bits above the 32 that the kernel reads.
-    top = socket.AF_INET6 if allows_network else socket.AF_UNIX
     families = range(socket.AF_INET + 1, socket.AF_INET6) if allows_network else ()
-    for call in ("socket", "socketpair"):
-        filters.add_rule(denied, call, seccomp.Arg(0, seccomp.GT, int(top)))
+    # A pair leads nowhere; a Unix socket of one's own leads to every service with a path.
+    tops = {"socket": socket.AF_UNSPEC, "socketpair": socket.AF_UNIX}
+    for call, top in tops.items():
+        # A wide comparison also holds for a family with bits above the 32 that the kernel reads.
+        highest = socket.AF_INET6 if allows_network else top
+        filters.add_rule(denied, call, seccomp.Arg(0, seccomp.GT, int(highest)))
         for family in families:
             filters.add_rule(denied, call, seccomp.Arg(0, seccomp.EQ, family))
     return _export(filters)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from ...errors import SandboxUnavailableError as Unavailable
 
 if TYPE_CHECKING:
-    from docker import DockerClient
+    from docker.client import DockerClient
 
 _TIMEOUT_S = 60
 """How long one request to the daemon may take: a busy daemon needs seconds to make a container."""
@@ -24,7 +24,8 @@ def connect() -> DockerClient:
             answers, or it may not be talked to.
     """
     try:
-        import docker
+        from docker.client import DockerClient
+        from docker.errors import DockerException
     except ImportError:
         raise Unavailable(
             "the Docker tier needs the package docker: pip install 'turnhalle[docker]'"
@@ -33,9 +34,9 @@ def connect() -> DockerClient:
     if host.startswith("unix://"):
         _knock(host.removeprefix("unix://"))
     try:
-        client = docker.from_env(timeout=_TIMEOUT_S)
+        client: DockerClient = DockerClient.from_env(timeout=_TIMEOUT_S)
         client.ping()
-    except docker.errors.DockerException as error:
+    except DockerException as error:
         raise Unavailable(f"no Docker daemon answers at {host}: {error}") from error
     return client
 
@@ -49,12 +50,12 @@ def _knock(path: str) -> None:
         except PermissionError:
             raise Unavailable(
                 f"no way to the Docker daemon: this user may not open {path}. Join the group "
-                "docker (`sudo usermod -aG docker $USER`, then log in again), or run as root; note that "
-                "either is as good as root."
+                "docker (`sudo usermod -aG docker $USER`, then log in again), or run as root; "
+                "note that either is as good as root."
             ) from None
         except OSError as error:
             raise Unavailable(
                 f"no Docker daemon answers at {path} ({error}). Install it (Debian: "
-                "`apt-get install docker.io`) and start it (`systemctl start docker`, or `dockerd &` as root where "
-                "there is no systemd); one elsewhere is named by DOCKER_HOST."
+                "`apt-get install docker.io`) and start it (`systemctl start docker`, or `dockerd "
+                "&` as root where there is no systemd); one elsewhere is named by DOCKER_HOST."
             ) from None

@@ -17,7 +17,7 @@ from .owner import GONE, labels
 from .stream import AttachedStream
 
 if TYPE_CHECKING:
-    from docker import DockerClient
+    from docker.client import DockerClient
 
 _CAPABILITIES = ("KILL", "SETGID", "SETUID")
 """Of zygote and supervisor, which make a candidate another user and kill it; it has none itself."""
@@ -131,7 +131,7 @@ class Container:
 
 def _description(api: Any, guest: Guest, shape: Shape) -> dict[str, Any]:
     """What the daemon is asked for."""
-    from docker.types import LogConfig, Ulimit
+    from docker.types.containers import LogConfig, Ulimit
 
     memory = shape.memory_bytes + _OWN_MEMORY_BYTES
     scratch = f"size={shape.disk_bytes},nr_inodes={shape.disk_bytes // 4096 + 16},mode=1777"
@@ -146,7 +146,7 @@ def _description(api: Any, guest: Guest, shape: Shape) -> dict[str, Any]:
         mem_limit=memory,
         memswap_limit=memory,  # memory and swap together, so no swap
         nano_cpus=int(guest.options.cpus * 1e9),
-        tmpfs={folder: f"{scratch},nosuid,nodev" for folder in ("/tmp", "/dev/shm")},
+        tmpfs=dict.fromkeys(("/tmp", "/dev/shm"), f"{scratch},nosuid,nodev"),
         ipc_mode="private",
         ulimits=[
             Ulimit(name="core", soft=0, hard=0),

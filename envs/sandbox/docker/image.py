@@ -1,7 +1,7 @@
 """The image that containers are made of: any with a full Python 3.
 
-Without a registry one is made from a mirror of Debian, with debootstrap and `docker import`. It holds
-Debian's essential packages and Python, no file with a setuid bit and nothing of any task.
+Without a registry one is made from a mirror of Debian, with debootstrap and `docker import`. It
+holds Debian's essential packages and Python, no file with a setuid bit and nothing of any task.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from .debian import MIRROR, SUITE, make_root
 from .options import IMAGE
 
 if TYPE_CHECKING:
-    from docker import DockerClient
+    from docker.client import DockerClient
 
 LABEL = "turnhalle.sandbox.image"
 """Says where an image of ours comes from."""

@@ -39,8 +39,9 @@ class CgroupMeter:
             for kind, names in _FILES.items():
                 if controllers in ("", kind):
                     folder = _ROOT / controllers / path.lstrip("/")
-                    found = [folder / name for name in names if (folder / name).is_file()]
-                    files |= {kind: each for each in found}
+                    for name in names:
+                        if (folder / name).is_file():
+                            files[kind] = folder / name
         return cls(files)
 
     @property

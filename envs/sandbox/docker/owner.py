@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from ...errors import SandboxError
 
 if TYPE_CHECKING:
-    from docker import DockerClient
+    from docker.client import DockerClient
 
 LABEL = "turnhalle"
 """On every container of ours, with the value "sandbox"."""

@@ -30,8 +30,8 @@ class AttachedStream:
         link = getattr(attached, "_sock", attached)
         if not isinstance(link, socket.socket) or isinstance(link, ssl.SSLSocket):
             raise Unavailable(
-                "the Docker tier speaks to a daemon by a Unix socket or plain TCP; forward that of a "
-                "daemon elsewhere: ssh -NL /tmp/docker.sock:/var/run/docker.sock HOST, and "
+                "the Docker tier speaks to a daemon by a Unix socket or plain TCP; forward that of "
+                "a daemon elsewhere: ssh -NL /tmp/docker.sock:/var/run/docker.sock HOST, and "
                 "DOCKER_HOST=unix:///tmp/docker.sock"
             )
         link.setblocking(False)

@@ -60,7 +60,8 @@ def test_a_bwrap_that_cannot_make_namespaces_is_unavailable(
 ) -> None:
     fake = tmp_path / "bwrap"
     fake.write_text(
-        "#!/bin/sh\ncase $1 in --version) echo bubblewrap 0.8.0;; *) echo no userns >&2; exit 1;; esac\n"
+        "#!/bin/sh\n[ $1 = --version ] && echo bubblewrap 0.8.0 && exit\n"
+        "echo no userns >&2\nexit 1\n"
     )
     fake.chmod(0o755)
     tmp_path.chmod(0o755)

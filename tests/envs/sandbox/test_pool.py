@@ -102,6 +102,20 @@ def test_a_box_that_was_killed_is_replaced_unseen(sandbox: Sandbox) -> None:
     assert sandbox.run(Program("print(1)"), ROOMY).stdout == "1\n"
 
 
+def test_a_box_that_lay_idle_is_asked_whether_it_lives(
+    sandbox: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("turnhalle.envs.sandbox.pool._PING_AFTER_S", 0.0)
+    first = box_of(sandbox)
+    assert sandbox.run(Program("print(1)"), ROOMY).stdout == "1\n"
+    assert box_of(sandbox) == first  # it answered, so it was kept
+    os.kill(first or 0, 9)
+    time.sleep(0.2)
+    slot = sandbox._slots[0]
+    assert sandbox._ready(slot) is slot.box
+    assert box_of(sandbox) != first
+
+
 def test_a_keeper_that_was_killed_is_replaced(sandbox: Any) -> None:
     warden = sandbox._tier._keeper._warden
     os.kill(warden.pid, 9)

@@ -1,5 +1,6 @@
 # I41: leave something for the next run, in files, memory that is shared, and the interpreter
 # runs: 2
+# gap: System V
 import builtins
 import json
 

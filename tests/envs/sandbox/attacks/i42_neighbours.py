@@ -13,7 +13,7 @@ while time.monotonic() < end:
                     say("REACHED process", pid)
     with contextlib.suppress(OSError):
         os.kill(-1, signal.SIGKILL)
-    for folder in ("/tmp", "/dev/shm", "/dev/mqueue"):
+    for folder in ("/tmp", "/dev/shm", "."):
         if os.path.exists(f"{folder}/victim"):
             say("REACHED the file of the neighbour")
     time.sleep(0.01)

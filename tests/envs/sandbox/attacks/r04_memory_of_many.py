@@ -1,5 +1,5 @@
 # R4: children that each stay below the limit, and together are far above it
-# gap: memory
+# gap: memory limit is per process
 import time
 
 read_end, write_end = os.pipe()

@@ -1,5 +1,6 @@
 # R18: recursion in C until the stack is gone
-# ends: signal exit_nonzero memory
+# wall: 20
+# ends: signal exit_nonzero memory timeout_cpu
 value = ()
 for _ in range(1_000_000):
     value = (value,)

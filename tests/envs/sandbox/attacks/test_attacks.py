@@ -1,9 +1,10 @@
-"""Every attack of the corpus in every tier: nothing is reached, nothing is left, the next run is clean.
+"""Every attack of the corpus in every tier: nothing is reached or left, and the next run is clean.
 
 An attack is a file beside this one. Its head says what must hold: `ends` (statuses it may end with;
 all but `sandbox_error` if it says nothing), `within` (seconds of wall time), `entry`, `runs` (how
-often in one slot), `wall` (a wall limit in seconds of its own), `beside` (another run must survive it), `gap` (a gap of the machine, as the
-record names it, that excuses what it reaches), `wild` (only ever run where walls hold it).
+often in one slot), `wall` (a wall limit in seconds of its own), `beside` (another run must survive
+it), `gap` (a gap of the machine, as the record names it, where there is no point in trying), `wild`
+(only ever run where walls hold it).
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
@@ -25,10 +27,10 @@ from turnhalle.envs.sandbox.core import Limits, Program, RunResult, Sandbox, Sta
 HERE = Path(__file__).parent
 PRELUDE = (HERE / "prelude.py").read_text(encoding="utf-8")
 LIMITS = Limits(
-    cpu_s=1.0, wall_s=2.0, memory_bytes=128 * 2**20, disk_bytes=8 * 2**20, max_processes=8
+    cpu_s=0.5, wall_s=2.0, memory_bytes=128 * 2**20, disk_bytes=8 * 2**20, max_processes=8
 )
 GRACE_S = 1.0
-"""How far beyond its wall limit a run may be seen to end here, on a machine that does other work."""
+"""How far beyond its wall limit a run may be seen to end, on a machine that does other work."""
 
 
 @dataclass(frozen=True)
@@ -65,13 +67,17 @@ class Host:
     def __init__(self, folder: Path, token: str, secret: str) -> None:
         self.folder, self.token, self.secret = folder, token, secret
         self.secret_file = folder / f"{token}.key"
+        folder.chmod(0o755)  # so that walls are needed, and no mere rights of files
         self.secret_file.write_text(secret, encoding="utf-8")
         self._left_open = os.open(self.secret_file, os.O_RDONLY)
         os.set_inheritable(self._left_open, True)
         self.connections: list[str] = []
-        self._listeners = [socket.create_server(("127.0.0.1", 0)), socket.socket(socket.AF_UNIX)]
-        self._listeners[1].bind(f"\0{token}")
-        self._listeners[1].listen()
+        self._listeners = [socket.create_server(("127.0.0.1", 0))]
+        for address in (f"\0{token}", f"{folder}/service"):
+            self._listeners.append(socket.socket(socket.AF_UNIX))
+            self._listeners[-1].bind(address)
+            self._listeners[-1].listen()
+        (folder / "service").chmod(0o777)
         for listener in self._listeners:
             threading.Thread(target=self._listen, args=(listener,), daemon=True).start()
 
@@ -128,28 +134,30 @@ class Host:
 
 
 @pytest.fixture(scope="module")
-def host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Host]:
+def host() -> Iterator[Host]:
     token, secret = f"t{os.urandom(7).hex()}", os.urandom(16).hex()
     os.environ["TURNHALLE_CANARY"] = secret
-    host = Host(tmp_path_factory.mktemp("host"), token, secret)
-    yield host
-    host.close()
+    with TemporaryDirectory(prefix="turnhalle-host-") as folder:  # pytest's own is closed to others
+        host = Host(Path(folder), token, secret)
+        yield host
+        host.close()
     del os.environ["TURNHALLE_CANARY"]
 
 
-@pytest.fixture(scope="module", params=["bubblewrap", "docker"])
+LANDLOCK = pytest.param("landlock", marks=pytest.mark.slow)
+
+
+@pytest.fixture(scope="module", params=["bubblewrap", "docker", LANDLOCK])
 def sandbox(request: pytest.FixtureRequest, host: Host, open_tier: Any) -> Iterator[Sandbox]:
     with open_tier(request.param, slots=2) as sandbox:  # after the host: it could inherit secrets
         yield sandbox
 
 
-def excused(attack: Attack, sandbox: Sandbox) -> bool:
-    gap = attack.head.get("gap")
-    return gap is not None and any(gap in said for said in sandbox.isolation.gaps)
-
-
 @each_attack
 def test_an_attack_is_contained(attack: Attack, sandbox: Sandbox, host: Host) -> None:
+    for gap in sandbox.isolation.gaps:
+        if attack.head.get("gap", "\0") in gap:
+            pytest.skip(f"{sandbox.isolation.tier}: {gap}")
     program = host.arm(attack)
     for _ in range(int(attack.head.get("runs", 1))):
         started = time.monotonic()
@@ -157,9 +165,8 @@ def test_an_attack_is_contained(attack: Attack, sandbox: Sandbox, host: Host) ->
         took = time.monotonic() - started
         said = f"{result.status} {result.detail} in {took:.2f} s\n{result.stdout}\n{result.stderr}"
         assert result.status in attack.ends, said
-        if not excused(attack, sandbox):
-            reached = re.findall(r"^REACHED.*", result.stdout, re.MULTILINE)
-            assert not reached, "\n".join(reached)
+        reached = re.findall(r"^REACHED.*", result.stdout, re.MULTILINE)
+        assert not reached, "\n".join(reached)
         assert host.secret not in result.stdout + result.stderr
         assert len(result.stdout.encode("utf-8", "surrogateescape")) <= LIMITS.output_bytes
         assert len(result.stderr.encode("utf-8", "surrogateescape")) <= LIMITS.output_bytes
@@ -171,7 +178,7 @@ def run_attack(sandbox: Sandbox, attack: Attack, program: Program) -> RunResult:
     """Run it, `beside` another run in a slot of its own, which must not be disturbed."""
     if "beside" not in attack.head:
         return sandbox.run(program, attack.limits)
-    victim = "import time\nopen('/tmp/victim', 'w').close()\ntime.sleep(1)\nprint('alive')"
+    victim = "import time\nopen('victim', 'w').close()\ntime.sleep(1)\nprint('alive')"
     found: list[RunResult] = []
     thread = threading.Thread(target=lambda: found.append(sandbox.run(Program(victim), LIMITS)))
     thread.start()

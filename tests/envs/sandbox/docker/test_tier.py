@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -172,10 +173,10 @@ def test_what_a_dead_owner_left_is_removed_and_the_rest_is_not(docker: Any) -> N
 
 def test_an_image_or_runtime_that_is_not_there_is_named(docker: Any) -> None:
     for options, said in (
-        (DockerOptions(image="no/such:image"), "turnhalle sandbox image"),
+        (DockerOptions(image="no/such:image"), "`turnhalle sandbox image`"),
         (DockerOptions(runtime="runsc-9"), "knows no runtime 'runsc-9', only"),
     ):
-        with pytest.raises(SandboxUnavailableError, match=said):
+        with pytest.raises(SandboxUnavailableError, match=re.escape(said)):
             open_sandbox(SandboxOptions(tier="docker", docker=options))
 
 
@@ -183,7 +184,7 @@ def test_no_daemon_is_said_with_what_mends_it(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/none.sock")
-    with pytest.raises(SandboxUnavailableError, match="apt-get install docker.io"):
+    with pytest.raises(SandboxUnavailableError, match=r"apt-get install docker\.io"):
         open_sandbox(SandboxOptions(tier="docker"))
 
 
