@@ -9,7 +9,13 @@ import pytest
 
 from turnhalle.envs.coding.families import FAMILIES, LEVELS
 from turnhalle.envs.coding.grading.values import is_same
-from turnhalle.envs.coding.problem import NUM_HIDDEN, NUM_VISIBLE, Problem, finish
+from turnhalle.envs.coding.problem import (
+    NUM_HIDDEN,
+    NUM_VISIBLE,
+    Problem,
+    _agrees,
+    finish,
+)
 
 MIN_FAMILIES = 15
 
@@ -47,6 +53,16 @@ def test_equal_words_are_equal_tasks_and_there_are_many(name: str) -> None:
     for seed in range(120):
         problem = drawn(name, seed)
         assert questions[problem["question"]] == problem
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_the_solution_passes_every_test_and_each_mistake_fails_a_hidden_one(name: str) -> None:
+    for seed in range(20):
+        problem = drawn(name, seed, 1 + seed % 3)
+        entry, hidden = problem["entry"], problem["hidden"]
+        assert all(_agrees(problem["solution"], entry, t) for t in hidden + problem["visible"])
+        for wrong in problem["mistakes"]:
+            assert not all(_agrees(wrong, entry, test) for test in hidden), wrong
 
 
 def test_a_family_that_cannot_be_tested_is_refused() -> None:
