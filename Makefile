@@ -50,6 +50,11 @@ bench: $(VENV)/.dev
 	$(BIN)/python benchmarks/math_speed.py
 	$(BIN)/python benchmarks/pacman.py
 	$(BIN)/python benchmarks/tools.py
+	$(BIN)/python benchmarks/token_tree.py
+	$(BIN)/python benchmarks/rollouts.py
+	$(BIN)/python benchmarks/kernels.py
+	.ci/with-sandbox $(BIN)/python benchmarks/sandbox.py
+	.ci/with-sandbox $(BIN)/python benchmarks/coding.py
 
 docs: $(VENV)/.dev
 	$(BIN)/python docs/draw.py

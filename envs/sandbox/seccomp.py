@@ -95,6 +95,6 @@ def _library() -> Any:
         except (ImportError, RuntimeError, OSError) as error:
             problems.append(f"import {name}: {error}")
     raise SandboxUnavailableError(
-        f"no libseccomp from Python ({'; '.join(problems)}): pip install 'turnhalle[sandbox]', "
+        f"no libseccomp from Python ({'; '.join(problems)}): pip install pyseccomp, "
         "and apt-get install libseccomp2"
     )
