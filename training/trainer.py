@@ -111,17 +111,13 @@ class Trainer:
         self._store = RunStore(folder, create=not resume)
         self._home.keep_start(start)
         self._reference = Reference(self._lm, start) if options.kl.weight else None
-        temperature = options.rollout.temperature
         self._learner = Learner(
-            self._lm, options.learn, temperature, options.objective, self._reference
+            self._lm, options.learn, rollout.temperature, options.objective, self._reference
         )
         self._curriculum = Curriculum.begin(options.curriculum) if options.curriculum else None
         self._faults = FaultLog(self._store, listener, state.get("failed_updates", 0))
         if self._home.checkpoint is not None:
-            load_learner(self._home.checkpoint, self._learner)
-            self._learner.micro_batch_tokens = state["micro_batch_tokens"]
-            if options.curriculum and "curriculum" in state:
-                self._curriculum = Curriculum.from_json(options.curriculum, state["curriculum"])
+            self._go_on(self._home.checkpoint, state)
         self._store.forget_after(self._step)
         self._store.put("options", options.model_dump(mode="json"))
         self._examiner = Examiner(factories, self._policy, options, self._store, listener)
@@ -163,6 +159,13 @@ class Trainer:
         """Close the store and the engine."""
         self._store.close()
         self._engine.shutdown()
+
+    def _go_on(self, checkpoint: Path, state: dict[str, Any]) -> None:
+        """Put back what a checkpoint holds besides the adapter."""
+        load_learner(checkpoint, self._learner)
+        self._learner.micro_batch_tokens = state["micro_batch_tokens"]
+        if self.options.curriculum and "curriculum" in state:
+            self._curriculum = Curriculum.from_json(self.options.curriculum, state["curriculum"])
 
     def _train_step(self, step: int) -> None:
         """One step: rollouts, credit, update, record."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
+from itertools import product
 from typing import Any
 
 import torch
@@ -26,6 +27,8 @@ In 16 bits the mean must also stay below a tenth of it (measured: bf16 max 0.2, 
 _PROBE_TURNS, _PROBE_PROMPT, _PROBE_TOKENS = 4, 16, 16
 _PROBE_SCALES = (0.02, 0.1, 0.5, 2.5)
 """Standard deviations of the planted B, tried until the adapter is felt."""
+_PROBE_TEMPERATURES = (1.0, 10.0)
+"""A model that is sure of every token feels nothing at the first."""
 
 Score = Callable[[], torch.Tensor]
 _Turn = tuple[list[int], list[int], list[float]]
@@ -76,13 +79,13 @@ def require_adapter_in_force(lm: LanguageModel, engine: Engine) -> None:
     saved = {name: parameter.clone() for name, parameter in parameters.items()}
     generator = torch.Generator().manual_seed(0)
     try:
-        for scale in _PROBE_SCALES:
+        for temperature, scale in product(_PROBE_TEMPERATURES, _PROBE_SCALES):
             for name, parameter in parameters.items():
                 if ".lora_B." in name:
                     noise = torch.randn(parameter.shape, generator=generator) * scale
                     parameter.copy_(noise)
             engine.load_adapter(version, parameters)
-            if _probe(lm, engine):
+            if _probe(lm, engine, temperature):
                 return
         raise EngineError("a planted adapter changes nothing: is it attached to the model?")
     finally:
@@ -91,20 +94,20 @@ def require_adapter_in_force(lm: LanguageModel, engine: Engine) -> None:
         engine.load_adapter(version, parameters)
 
 
-def _probe(lm: LanguageModel, engine: Engine) -> bool:
+def _probe(lm: LanguageModel, engine: Engine, temperature: float) -> bool:
     """Sample some turns and compare; False where the adapter is too weak to be told from none."""
-    turns = _sample(engine, int(lm.config.vocab_size))
+    turns = _sample(engine, int(lm.config.vocab_size), temperature)
     sampled = torch.tensor([x for _, _, logprobs in turns for x in logprobs]).to(lm.device)
-    require_parity(lm, sampled, lambda: _score(lm, turns))
+    require_parity(lm, sampled, lambda: _score(lm, turns, temperature))
     with _without_adapter(lm):
-        effect = (_score(lm, turns) - sampled).abs()
+        effect = (_score(lm, turns, temperature) - sampled).abs()
     return not _is_within(lm, effect / 3)
 
 
-def _sample(engine: Engine, vocabulary: int) -> list[_Turn]:
+def _sample(engine: Engine, vocabulary: int, temperature: float) -> list[_Turn]:
     generator = torch.Generator().manual_seed(1)
     length = min(_PROBE_PROMPT, engine.max_context - 1)
-    sampling = Sampling(max_new_tokens=_PROBE_TOKENS)
+    sampling = Sampling(temperature=temperature, max_new_tokens=_PROBE_TOKENS)
     prompts: dict[int, list[int]] = {}
     for number in range(_PROBE_TURNS):
         ids = torch.randint(vocabulary, (length,), generator=generator)
@@ -121,13 +124,14 @@ def _sample(engine: Engine, vocabulary: int) -> list[_Turn]:
     return turns
 
 
-def _score(lm: LanguageModel, turns: list[_Turn]) -> torch.Tensor:
+def _score(lm: LanguageModel, turns: list[_Turn], temperature: float) -> torch.Tensor:
     """Log-probs `[M]` of the sampled tokens, by a plain forward pass a turn."""
     scored = []
     for prompt, sampled, _ in turns:
         ids = torch.tensor([prompt + sampled], device=lm.device)
         hidden = lm.hidden_states(ids)[0, len(prompt) - 1 : -1]
-        scored.append(token_logprobs(hidden, lm.head, ids[0, len(prompt) :])[0])
+        targets = ids[0, len(prompt) :]
+        scored.append(token_logprobs(hidden, lm.head, targets, temperature)[0])
     return torch.cat(scored)
 
 
