@@ -16,15 +16,15 @@ import shutil
 import subprocess
 
 from ..errors import SandboxUnavailableError
-from .box import Box, Meter, StreamBox, Tier
+from .box import Box, Tier
 from .bundle import bundle, command, guest_config
-from .cgroups import Cgroup, homes
-from .core import Isolation, Limits
+from .cgroups import homes
+from .core import Isolation
 from .interpreters import find
 from .keeper import Keeper, Started
 from .options import SandboxOptions
+from .owned import OwnedBox
 from .seccomp import program
-from .uids import Uid
 
 _INNER_UID = "1000"
 _DEVICES = ("null", "zero", "full", "random", "urandom")
@@ -87,21 +87,13 @@ class BubblewrapTier(Tier):
         self.keeper.close()
 
 
-class _BubblewrapBox(StreamBox):
+class _BubblewrapBox(OwnedBox):
     def __init__(self, tier: BubblewrapTier) -> None:
         super().__init__(tier.keeper)
         self._tier = tier
-        self._uid: Uid | None = None
-        self._cgroup: Cgroup | None = None
 
     def _launch(self) -> tuple[Started, bytes]:
-        if os.geteuid() == 0:
-            self._uid = Uid(self._tier.options.first_uid)
-        if homes():
-            self._cgroup = Cgroup(f"turnhalle-{os.getpid()}-{id(self):x}")
-            self._cgroup.prepare(Limits())
-        folders = self._cgroup.folders if self._cgroup else []
-        uid = self._uid.number if self._uid else None
+        uid, folders = self._take(self._tier.options.first_uid)
         started = self._keeper.start(
             self._tier.argv(uid), uid=uid, cgroups=folders, remains=folders
         )
@@ -113,22 +105,6 @@ class _BubblewrapBox(StreamBox):
             preload=self._tier.options.preloaded(),
         )
         return started, bundle("zygote", config)
-
-    def prepare(self, limits: Limits) -> None:
-        if self._cgroup is not None:
-            self._cgroup.prepare(limits)
-
-    def measure(self) -> Meter:
-        return Meter() if self._cgroup is None else self._cgroup.measure()
-
-    def end(self) -> None:
-        super().end()
-        if self._cgroup is not None:
-            self._cgroup.remove()
-            self._cgroup = None
-        if self._uid is not None:
-            self._uid.release()
-            self._uid = None
 
 
 def _find_bwrap() -> str:

@@ -11,16 +11,16 @@ import os
 import tempfile
 
 from ..errors import SandboxUnavailableError
-from .box import Box, Meter, StreamBox, Tier
+from .box import Box, Tier
 from .bundle import bundle, command, guest_config
-from .cgroups import Cgroup, homes
-from .core import Isolation, Limits
+from .cgroups import homes
+from .core import Isolation
 from .guest import linux
 from .interpreters import find
 from .keeper import Keeper, Started
 from .options import SandboxOptions
+from .owned import OwnedBox
 from .seccomp import program
-from .uids import Uid
 
 MIN_ABI = 6
 """The first version of Landlock that keeps signals and abstract sockets inside (Linux 6.12)."""
@@ -73,25 +73,17 @@ class LandlockTier(Tier):
         self.keeper.close()
 
 
-class _LandlockBox(StreamBox):
+class _LandlockBox(OwnedBox):
     def __init__(self, tier: LandlockTier) -> None:
         super().__init__(tier.keeper)
         self._tier = tier
         self._folder: str | None = None
-        self._uid: Uid | None = None
-        self._cgroup: Cgroup | None = None
 
     def _launch(self) -> tuple[Started, bytes]:
-        is_root = os.geteuid() == 0
-        self._uid = Uid(self._tier.options.first_uid) if is_root else None
-        uid = self._uid.number if self._uid else None
+        uid, cgroups = self._take(self._tier.options.first_uid)
         self._folder = tempfile.mkdtemp(prefix=f"turnhalle-{os.getpid()}-")
         if uid is not None:
             os.chown(self._folder, uid, uid)
-        if homes():
-            self._cgroup = Cgroup(f"turnhalle-{os.getpid()}-{id(self):x}")
-            self._cgroup.prepare(Limits())
-        cgroups = self._cgroup.folders if self._cgroup else []
         python, prefix = find(self._tier.options.python, uid)
         started = self._keeper.start(
             command(python, 3, 3), uid=uid, cgroups=cgroups, remains=[self._folder, *cgroups]
@@ -100,31 +92,18 @@ class _LandlockBox(StreamBox):
             landlock=_rules(self._folder, prefix),
             drop_capabilities=True,
             seccomp=self._tier.seccomp,
-            counts_processes=is_root,
+            counts_processes=uid is not None,
             workdir=self._folder,
             wipe=[self._folder],
             preload=self._tier.options.preloaded(),
         )
         return started, bundle("zygote", config)
 
-    def prepare(self, limits: Limits) -> None:
-        if self._cgroup is not None:
-            self._cgroup.prepare(limits)
-
-    def measure(self) -> Meter:
-        return Meter() if self._cgroup is None else self._cgroup.measure()
-
     def end(self) -> None:
         super().end()
         if self._folder is not None:
             self._keeper.remove([self._folder])
             self._folder = None
-        if self._cgroup is not None:
-            self._cgroup.remove()
-            self._cgroup = None
-        if self._uid is not None:
-            self._uid.release()
-            self._uid = None
 
 
 def _rules(folder: str, prefix: str) -> tuple[list[int], list[tuple[str, int]]]:
