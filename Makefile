@@ -28,11 +28,11 @@ train: $(VENV)/.train
 
 # vLLM changes the process it runs in, so its tests have one of their own.
 test: $(VENV)/.dev $(VENV)/.vllm check
-	.ci/with-sandbox $(BIN)/pytest -n 2 -m "not slow and not gpu and not vllm"
+	.ci/with-sandbox $(BIN)/pytest -n 2 --dist worksteal -m "not slow and not gpu and not vllm"
 	$(BIN)/pytest -m "vllm and not slow and not gpu"
 
 test-full: $(VENV)/.dev $(VENV)/.vllm check
-	.ci/with-sandbox $(BIN)/pytest -n 2 -m "not gpu and not vllm"
+	.ci/with-sandbox $(BIN)/pytest -n 2 --dist worksteal -m "not gpu and not vllm"
 	$(BIN)/pytest -m "vllm and not gpu"
 
 test-gpu: $(VENV)/.dev
