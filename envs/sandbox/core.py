@@ -80,8 +80,8 @@ class Usage:
     wall_s: float = 0.0
     cpu_s: float = 0.0
     max_memory_bytes: int = 0
-    num_killed: int = 0
-    """Processes that had to be killed after the end: more than 0 is a sign of something."""
+    num_left: int = 0
+    """Processes that it did not wait for; those still alive were killed. A sign of something."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +109,7 @@ class RunResult:
     usage: Usage = field(default_factory=Usage)
     flags: tuple[str, ...] = ()
     """Signs of tampering, for monitoring and never for reward: "extra_frames", "custom_type",
-    "exit_at_import", "killed_children" ..."""
+    "exit_at_import", "left_children" ..."""
     detail: str = ""
     """More about a status, e.g. why a value is bad."""
 

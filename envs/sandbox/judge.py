@@ -35,8 +35,8 @@ def judge(
     facts = outcome.facts
     flags = set(outcome.flags)
     verdict = _decide(program, limits, outcome, meter)
-    if facts["num_killed"]:
-        flags.add("killed_children")
+    if facts["num_left"]:
+        flags.add("left_children")
     if program.entry is not None and not outcome.has_called and _has_left(outcome):
         flags.add("exit_at_import")
     if any(word.get("is_custom") is True for word in outcome.said):
@@ -60,7 +60,7 @@ def _usage(facts: dict[str, Any], meter: Meter) -> Usage:
         wall_s=facts["wall_s"],
         cpu_s=facts["cpu_s"] if meter.cpu_s is None else meter.cpu_s,
         max_memory_bytes=meter.max_memory_bytes or facts["max_memory_bytes"],
-        num_killed=facts["num_killed"],
+        num_left=facts["num_left"],
     )
 
 

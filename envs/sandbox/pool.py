@@ -186,7 +186,7 @@ class PooledSandbox(Sandbox):
             result = judge(program, limits, self.isolation, outcome, meter)
             slot.num_runs += 1
             slot.last_used = time.monotonic()
-            is_clean = outcome.facts["is_clean"] and not result.usage.num_killed
+            is_clean = outcome.facts["is_clean"] and not result.usage.num_left
             is_normal = is_clean and result.status in _NORMAL
             if not is_normal or slot.num_runs >= self._tier.recycle_after:
                 self._discard(slot)

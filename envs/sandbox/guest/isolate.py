@@ -124,10 +124,12 @@ def _own_size() -> int:
 
 
 def sweep(config: dict[str, Any], candidate: int) -> int:
-    """Kill all that a candidate left; gives how many were alive beside itself."""
+    """Kill all that a candidate left; gives how many there were beside itself.
+
+    A dead one that nobody waited for counts: whether it ended before we looked is chance.
+    """
     me = os.getpid()
-    living = [each.pid for each in processes.descendants(me) if not each.is_dead]
-    left = len(set(living) - {candidate})
+    left = len({each.pid for each in processes.descendants(me)} - {candidate})
     if config["is_alone"] or (left and config["namespaces"]):
         with contextlib.suppress(ProcessLookupError):
             os.kill(-1, 9)  # at once, but itself and the first of the PID namespace

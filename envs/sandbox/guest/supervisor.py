@@ -39,6 +39,7 @@ class Supervisor:
         self._status: int | None = None
         self._limit: str | None = None
         self._is_orphan = False
+        self._num_orphans = 0
 
     def serve(self) -> int:
         """Stage, answer pings, run one request; gives the exit code of this process."""
@@ -54,12 +55,12 @@ class Supervisor:
         finally:
             processes.kill(self._candidate)
         self._reap()
-        num_killed = isolate.sweep(self._config, self._candidate)
+        num_left = self._num_orphans + isolate.sweep(self._config, self._candidate)
         self._reap(is_last=True)
         for fd in list(self._left):
             self._read_rest(fd)
         is_clean = isolate.wipe(self._config)
-        return self._report(num_killed, is_clean)
+        return self._report(num_left, is_clean)
 
     def _listen_for_children(self) -> None:
         self._wake, wake = os.pipe()
@@ -159,9 +160,10 @@ class Supervisor:
         return "processes" if len(below) > 2 * self._limits["max_processes"] else None
 
     def _reap(self, is_last: bool = False) -> None:
-        self._ended = processes.reap_all()
-        if self._candidate in self._ended:
-            self._status = self._ended[self._candidate]
+        ended = processes.reap_all()
+        self._num_orphans += len(ended.keys() - {self._candidate})
+        if self._candidate in ended:
+            self._status = ended[self._candidate]
         elif is_last and self._status is None:
             try:
                 _, self._status = os.waitpid(self._candidate, 0)
@@ -223,7 +225,7 @@ class Supervisor:
             if not ready.poll(0) or not self._carry(fd):
                 return
 
-    def _report(self, num_killed: int, is_clean: bool) -> int:
+    def _report(self, num_left: int, is_clean: bool) -> int:
         if self._is_orphan:
             return GONE
         usage = resource.getrusage(resource.RUSAGE_CHILDREN)
@@ -232,7 +234,7 @@ class Supervisor:
             "exit_code": code if code >= 0 else None,
             "signal": -code if code < 0 else None,
             "limit": self._limit,
-            "num_killed": num_killed,
+            "num_left": num_left,
             "is_clean": is_clean,
             "cpu_s": max(0.0, usage.ru_utime + usage.ru_stime - self._before_s),
             "wall_s": time.monotonic() - self._started,

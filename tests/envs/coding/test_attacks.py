@@ -227,7 +227,7 @@ def test_tampering_is_flagged_and_changes_nothing(boxes: Boxes) -> None:
     for name, flag in (
         ("50_int_subclass", "custom_type"),
         ("45_os_exit", "exit_at_import"),
-        ("69_children", "killed_children"),
+        ("69_children", "left_children"),
     ):
         found = graded(boxes, cheat(name, "order"), CALLS)
         assert found.flags.get(flag) == len(CALLS), name

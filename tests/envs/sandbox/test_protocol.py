@@ -19,7 +19,7 @@ FACTS = {
     "exit_code": 0,
     "signal": None,
     "limit": None,
-    "num_killed": 0,
+    "num_left": 0,
     "is_clean": True,
     "cpu_s": 0.0,
     "wall_s": 0.0,

@@ -137,9 +137,17 @@ def test_children_left_behind_are_killed_and_counted(any_sandbox: Sandbox) -> No
     code = "import os, time\nfor _ in range(3):\n  if os.fork() == 0: time.sleep(60)"
     result = run(any_sandbox, code)
     assert result.status is Status.OK
-    assert result.usage.num_killed == 3
-    assert result.flags == ("killed_children",)
+    assert result.usage.num_left == 3
+    assert result.flags == ("left_children",)
     assert result.usage.wall_s < 10
+
+
+def test_children_that_ended_before_anybody_looked_are_counted_too(any_sandbox: Sandbox) -> None:
+    code = "import os, time\nfor _ in range(3):\n  if os.fork() == 0: os._exit(0)\ntime.sleep(0.1)"
+    assert run(any_sandbox, code).usage.num_left == 3
+    orphan = "import os\nif os.fork() == 0:\n  os.fork()\n  os._exit(0)\nos.wait()"
+    result = run(any_sandbox, orphan)
+    assert (result.usage.num_left, result.flags) == (1, ("left_children",))
 
 
 def test_usage_is_measured(any_sandbox: Sandbox) -> None:
