@@ -13,10 +13,10 @@ from turnhalle.envs.seeding import derive_seed
 
 from .chat import Chat, Conversation
 from .engines.base import Completion, Engine, Request, Sampling
-from .overlong import fit
+from .overflow import fit
 from .policy import Decision, Opening
 
-Overlong = Literal["end", "truncate"]
+Overflow = Literal["end", "truncate"]
 
 
 @dataclass(slots=True)
@@ -35,7 +35,7 @@ class LLMPolicy:
     chat: Chat
     sampling: Sampling
     max_concurrent: int = 256
-    overlong: Overlong = "end"
+    overflow: Overflow = "end"
     """What becomes of an observation that leaves no room for a turn: the episode ends before it, or
     its middle is left out."""
     drift: Counter[str] = field(default_factory=Counter)
@@ -86,7 +86,7 @@ class LLMPolicy:
 
     def _shorten(self, talk: Conversation, messages: Sequence[Message]) -> Sequence[Message]:
         """The observation, so short that the next turn has room, where that is asked for."""
-        if self.overlong == "end":
+        if self.overflow == "end":
             return messages
         room = self.engine.max_context - len(talk.context) - self.sampling.max_new_tokens
         return fit(messages, talk.answer_tokens, room)

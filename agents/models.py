@@ -266,8 +266,6 @@ def _checkpoint_gradients(model: Any) -> None:
             module.p = 0.0
         if hasattr(module, "attention_dropout"):
             module.attention_dropout = 0.0
-        if hasattr(module, "attention_dropout"):
-            module.attention_dropout = 0.0
 
 
 def _first_line(error: Exception) -> str:

@@ -8,7 +8,7 @@ from turnhalle.agents.chat import ChatOptions
 from turnhalle.agents.engines.base import Sampling
 from turnhalle.agents.engines.options import EngineOptions
 from turnhalle.agents.limits import BranchOptions, LimitOptions
-from turnhalle.agents.llm import Overlong
+from turnhalle.agents.llm import Overflow
 from turnhalle.agents.models import ModelOptions
 from turnhalle.envs.errors import ConfigError
 from turnhalle.envs.options import EnvOptions
@@ -43,7 +43,7 @@ class RolloutOptions(BaseModel):
     """Most tokens of an episode; None is what the model knows."""
     max_concurrent: int = Field(256, ge=1)
     """Most episodes at a time; bounds the memory of their keys and values."""
-    overlong: Overlong = "end"
+    overflow: Overflow = "end"
     """What becomes of an observation that leaves no room for a turn: "end" ends the episode before
     it, "truncate" leaves its middle out."""
     limits: LimitOptions = LimitOptions()

@@ -105,7 +105,7 @@ class Trainer:
             chat,
             rollout.sampling(),
             rollout.max_concurrent,
-            rollout.overlong,
+            rollout.overflow,
         )
         self._sampler = Sampler(options, factories, self._policy)
         self._store = RunStore(folder, create=not resume)

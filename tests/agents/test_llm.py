@@ -85,13 +85,13 @@ def test_an_observation_that_outgrows_the_context_may_lose_its_middle_instead() 
             return th.Reply("1 2 3 " * 500 if self.turn == 1 else "ok")
 
     policy = tiny(max_context=300, max_new_tokens=16)
-    policy.overlong = "truncate"
+    policy.overflow = "truncate"
     (cut,) = rollout(EnvFactory(Loud), policy, [Job("train", 0)])
     assert (cut.stop, len(cut.turns)) == (StopReason.MAX_TURNS, 3)
     seen = policy.chat.tokenizer.decode(cut.turns[1].segments[0].token_ids)
     assert "left out" in seen.replace(" ", "") or "left out" in seen
     assert cut.num_tokens <= 300
-    policy.overlong = "end"
+    policy.overflow = "end"
     (ended,) = rollout(EnvFactory(Loud), policy, [Job("train", 0)])
     assert (ended.stop, len(ended.turns)) == (StopReason.CONTEXT, 1)
 

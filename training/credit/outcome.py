@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
 from .episodes import Episodes, Floats
@@ -13,10 +15,7 @@ EPSILON = 1e-4
 
 def grpo(episodes: Episodes, options: CreditOptions) -> Floats:
     """Z-score of the return within the group (arXiv 2402.03300, 4.1.2): `[E, K]`."""
-    returns, worth = episodes.returns, np.zeros(len(episodes.rewards))
-    for members in episodes.members():
-        worth[members] = z_scores(returns[members])
-    return episodes.spread(worth)
+    return _by_group(episodes, z_scores)
 
 
 def dr_grpo(episodes: Episodes, options: CreditOptions) -> Floats:
@@ -24,18 +23,12 @@ def dr_grpo(episodes: Episodes, options: CreditOptions) -> Floats:
 
     Its mean holds the episode itself, so the expected gradient is (G - 1) / G of the true one.
     """
-    returns, worth = episodes.returns, np.zeros(len(episodes.rewards))
-    for members in episodes.members():
-        worth[members] = centred(returns[members])
-    return episodes.spread(worth)
+    return _by_group(episodes, centred)
 
 
 def rloo(episodes: Episodes, options: CreditOptions) -> Floats:
     """The return minus the mean of the group's others (arXiv 2402.14740, equation 7): `[E, K]`."""
-    returns, worth = episodes.returns, np.zeros(len(episodes.rewards))
-    for members in episodes.members():
-        worth[members] = against_others(returns[members])
-    return episodes.spread(worth)
+    return _by_group(episodes, against_others)
 
 
 def reinforce(episodes: Episodes, options: CreditOptions) -> Floats:
@@ -56,6 +49,14 @@ def reinforce_pp(episodes: Episodes, options: CreditOptions) -> Floats:
     worth = np.zeros_like(to_go)
     worth[is_turn] = z_scores(to_go[is_turn])
     return worth
+
+
+def _by_group(episodes: Episodes, score: Callable[[Floats], Floats]) -> Floats:
+    """Every turn gets the score of its episode's return among those of its group: `[E, K]`."""
+    worth = np.zeros(len(episodes.rewards))
+    for members in episodes.members():
+        worth[members] = score(episodes.returns[members])
+    return episodes.spread(worth)
 
 
 def z_scores(values: Floats) -> Floats:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from turnhalle.agents.overlong import fit
+from turnhalle.agents.overflow import fit
 from turnhalle.envs.core import Message
 
 
