@@ -10,6 +10,7 @@ from __future__ import annotations
 import ast
 import doctest
 import json
+from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -135,16 +136,16 @@ def _test(place: str, given: Any, entry: str, preamble: str) -> Test:
 
 def _must_parse(place: str, code: str) -> None:
     try:
-        ast.parse(code)
-    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
+        _parse(code)
+    except SyntaxError as error:
         raise DataError(f"{place} is no Python: {error}") from error
 
 
 def _definition(prompt: str, entry: str) -> ast.FunctionDef | None:
     """The function, where the prompt itself is code that defines it."""
     try:
-        tree = ast.parse(prompt)
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        tree = _parse(prompt)
+    except SyntaxError:
         return None
     found = (n for n in tree.body if isinstance(n, ast.FunctionDef) and n.name == entry)
     return next(found, None)
@@ -162,14 +163,20 @@ def _doctests(definition: ast.FunctionDef | None, preamble: str) -> list[Test]:
     for example in examples:
         source, want = example.source.strip(), example.want.strip()
         code = f"assert ({source}) == ({want})"
-        if definition.name in source and want and _parses(code):
-            found.append(CodeTest(code=code, preamble=preamble))
+        if definition.name in source and want:
+            with suppress(SyntaxError):  # it shows no value
+                _parse(code)
+                found.append(CodeTest(code=code, preamble=preamble))
     return found
 
 
-def _parses(code: str) -> bool:
+def _parse(code: str) -> ast.Module:
+    """Parse code.
+
+    Raises:
+        SyntaxError: It is no Python, or nested too deep for the parser.
+    """
     try:
-        ast.parse(code)
-    except (SyntaxError, ValueError):
-        return False
-    return True
+        return ast.parse(code)
+    except (ValueError, RecursionError, MemoryError) as error:
+        raise SyntaxError(str(error) or type(error).__name__) from error

@@ -122,6 +122,18 @@ def test_the_examples_of_a_docstring_are_visible_tests(tier: str, tmp_path: Path
         env.oracle()
 
 
+def test_an_example_too_deep_for_the_parser_is_none(tmp_path: Path) -> None:
+    deep = "-" * 10**5 + "1"
+    prompt = (
+        f'def add(a):\n    """ Add.\n    >>> add({deep})\n    1\n    >>> add(1)\n    1\n    """\n'
+    )
+    (row,) = read_rows(write(tmp_path / "rows.jsonl", ROW | {"prompt": prompt}))
+    assert [test["code"] for test in row["visible"]] == ["assert (add(1)) == (1)"]  # type: ignore[typeddict-item]
+    path = write(tmp_path / "deep.jsonl", ROW | {"tests": f"assert add({deep})"})
+    with pytest.raises(DataError, match=r"test 0 is no Python: \w"):
+        read_rows(path)
+
+
 def test_held_out_rows_are_a_split_and_never_drawn(tmp_path: Path) -> None:
     rows = [ROW | {"prompt": f"Add {n}."} for n in range(60)]
     path = write(tmp_path / "all.jsonl", *rows)
