@@ -112,7 +112,9 @@ class Workbench(ToolEnv):
     @tool
     def run(self, code: str, stdin: str = "") -> str:
         """Run code as a program; tells what it prints."""
-        program = Program(self._code(code), stdin=stdin[:MAX_CHARACTERS])
+        if len(stdin) > MAX_CHARACTERS:
+            raise ToolError(f"stdin is longer than {MAX_CHARACTERS:,} characters")
+        program = Program(self._code(code), stdin=stdin)
         result = run_program(self.boxes.candidates, program, self.limits)
         self._signs.update(f"tamper/{flag}" for flag in result.flags)
         return tell_run(result)

@@ -164,6 +164,15 @@ def test_a_fence_counts_and_code_that_is_too_long_is_not_run(env: th.TextEnv) ->
     assert observation == "error: the code is longer than 20,000 characters"
 
 
+def test_an_input_that_is_too_long_is_refused_not_cut(env: th.TextEnv) -> None:
+    count = "import sys\nprint(len(sys.stdin.read()))\n"
+    for length, said in (
+        (20_000, "| 20000"),
+        (20_001, "error: stdin is longer than 20,000 characters"),
+    ):
+        assert env.fork().step(th.render_call("run", code=count, stdin="x" * length))[0] == said
+
+
 def test_fork_and_state_are_text(env: th.TextEnv) -> None:
     env.step(th.render_call("test", code=LINE.format("x")))
     twin = th.make("coding", families="expression", sandbox=env.construction[1]["sandbox"])
