@@ -46,17 +46,17 @@ def tell_run(result: RunResult) -> str:
 def _tell_outcome(outcome: Outcome, test: Test, entry: str) -> str:
     if "args" in test:
         asked, wanted = show_call(entry, test), quote_value(test["expected"])
-        if outcome.status == Status.OK:
+        if outcome.status is Status.OK:
             return f"{asked} returned {quote_value(outcome.given)}, not {wanted}"
     elif "stdin" in test:
         asked = f"with the input\n{quote_output(test['stdin'])}\nit"
-        if outcome.status == Status.OK:
+        if outcome.status is Status.OK:
             printed = quote_output(outcome.given) or "nothing"
             return f"{asked} printed\n{printed}\nnot\n{quote_output(test['stdout'])}"
     else:
         asked = f"the example {escape(test['code'].strip())}"
-        if outcome.status == Status.OK:
+        if outcome.status is Status.OK:
             return f"{asked} fails"
     why = outcome.detail.strip().split("\n")[-1]
     said = f" ({escape(why)[:300]})" if why else ""
-    return f"{asked} {_ENDS.get(Status(outcome.status), 'failed')}{said}"
+    return f"{asked} {_ENDS.get(outcome.status, 'failed')}{said}"

@@ -41,6 +41,11 @@ class Status(StrEnum):
     SANDBOX_ERROR = "sandbox_error"
     """Ours: retried once, then the episode is masked."""
 
+    @property
+    def ended_by_itself(self) -> bool:
+        """Did the program come to its own end, by no signal and at no limit?"""
+        return self in (Status.OK, Status.EXIT_NONZERO, Status.NO_RESULT, Status.BAD_RESULT)
+
 
 @dataclass(frozen=True, slots=True)
 class Limits:

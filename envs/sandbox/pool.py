@@ -24,7 +24,6 @@ _PING_TIMEOUT_S = 5.0
 _MAX_DEPTH = 4
 _depth: ContextVar[int] = ContextVar("depth", default=0)
 """How many runs this one is nested in: a test's code that calls a candidate is one."""
-_NORMAL = frozenset({Status.OK, Status.EXIT_NONZERO, Status.NO_RESULT, Status.BAD_RESULT})
 _CANARY = Program("def f():\n    return [1, 'a']", entry="f")
 
 
@@ -187,7 +186,7 @@ class PooledSandbox(Sandbox):
             slot.num_runs += 1
             slot.last_used = time.monotonic()
             is_clean = outcome.facts["is_clean"] and not result.usage.num_left
-            is_normal = is_clean and result.status in _NORMAL
+            is_normal = is_clean and result.status.ended_by_itself
             if not is_normal or slot.num_runs >= self._tier.recycle_after:
                 self._discard(slot)
             return result

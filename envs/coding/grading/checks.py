@@ -49,7 +49,7 @@ class Checked:
     """What tests that are code said."""
 
     passed: bool
-    status: str
+    status: Status
     detail: str
     flags: tuple[str, ...]
     has_crashed: bool

@@ -9,11 +9,9 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 
-from ...sandbox.core import Status
 from .tests import Outcome
 
 MAX_OUTCOMES = 4096
-_KEPT = frozenset({Status.OK, Status.EXIT_NONZERO, Status.NO_RESULT, Status.BAD_RESULT})
 
 Key = tuple[str, ...]
 
@@ -34,7 +32,7 @@ class Memory:
 
     def put(self, key: Key, outcome: Outcome) -> None:
         """Keep an outcome, if it says something of the code alone."""
-        if outcome.status not in _KEPT:
+        if not outcome.status.ended_by_itself:
             return
         with self._lock:
             self._outcomes[key] = outcome

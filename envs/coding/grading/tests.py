@@ -11,6 +11,7 @@ from typing import Any, NotRequired, final
 from pydantic import ConfigDict, with_config
 from typing_extensions import TypedDict
 
+from ...sandbox.core import Status
 from .outputs import OutputRule
 
 Json = Any
@@ -67,8 +68,8 @@ class Outcome:
     """What a test found, and what the agent may be told where the test was a visible one."""
 
     passed: bool
-    status: str
-    """How the run ended; see `Status`."""
+    status: Status
+    """How the run ended."""
     given: Any = None
     """The value returned, or the text printed."""
     detail: str = ""
