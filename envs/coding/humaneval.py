@@ -6,10 +6,12 @@ import os
 import random
 from collections.abc import Sequence
 from functools import cached_property
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
 from ..errors import ConfigError
+from ..jsonl import data_file, not_held_out
 from ..tasks import Instance
 from .rows import FIELDS, CodeProblem, read_rows
 from .workbench import Workbench
@@ -53,11 +55,8 @@ class HumanEval(Workbench):
                     f"HumanEval needs path=..., a JSONL file of rows with {FIELDS}, or the "
                     f"environment variable {PATH_VARIABLE}"
                 )
-        self.path = None if path is None else Path(path)
-        self.test_path = None if test_path is None else Path(test_path)
-        for name, file in (("path", self.path), ("test_path", self.test_path)):
-            if file is not None and not file.is_file():
-                raise ConfigError(f"no file {str(file)!r}; {name} must be a JSONL file")
+        self.path = data_file("path", path)
+        self.test_path = data_file("test_path", test_path)
         super().__init__(**options)
 
     @cached_property
@@ -65,11 +64,7 @@ class HumanEval(Workbench):
         """The rows that are drawn: none of the held-out ones, if there are others."""
         if self.path is None:
             return self.test_rows or ()
-        held = {row["question"].strip() for row in self.test_rows or ()}
-        rows = tuple(row for row in read_rows(self.path) if row["question"].strip() not in held)
-        if not rows:
-            raise ConfigError("every row is a test row too; path must be another file")
-        return rows
+        return not_held_out(read_rows(self.path), self.test_rows or (), itemgetter("question"))
 
     @cached_property
     def test_rows(self) -> tuple[CodeProblem, ...] | None:

@@ -18,7 +18,7 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from ..errors import ConfigError, DataError
-from ..jsonl import read_lines
+from ..jsonl import file_key, read_lines
 from .grading.tests import CallTest, CodeTest, OutputTest, Test
 from .problem import Problem
 
@@ -47,10 +47,7 @@ def read_rows(path: Path) -> tuple[CodeProblem, ...]:
         ConfigError: There is no such file, or no row in it.
         DataError: A row lacks a field, or has one that cannot be used; names file, line and field.
     """
-    if not path.is_file():
-        raise ConfigError(f"no file {str(path)!r}; path must be a JSONL file of rows with {FIELDS}")
-    status = path.stat()
-    return _read_rows(path.resolve(), status.st_mtime_ns, status.st_size)
+    return _read_rows(*file_key(path))
 
 
 @lru_cache(maxsize=8)

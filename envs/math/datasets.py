@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import ConfigError, DataError
-from ..jsonl import read_lines
+from ..jsonl import file_key, read_lines
 from .answers import extract
 from .grading import RULES, is_gold
 from .problem import Problem
@@ -31,14 +31,11 @@ def read_jsonl(path: Path, rule: str) -> Rows:
         ConfigError: There is no such file, or no row in it.
         DataError: A row lacks a field or a readable answer; says which.
     """
-    if not path.is_file():
-        raise ConfigError(f"no file {str(path)!r}; path must be a JSONL file with {_fields()}")
-    status = path.stat()
-    return _read_jsonl(path.resolve(), rule, status.st_mtime_ns, status.st_size)
+    return _read_jsonl(rule, *file_key(path))
 
 
 @lru_cache(maxsize=8)
-def _read_jsonl(path: Path, rule: str, changed_ns: int, size_bytes: int) -> Rows:
+def _read_jsonl(rule: str, path: Path, changed_ns: int, size_bytes: int) -> Rows:
     return _problems(read_lines(path), str(path), rule)
 
 

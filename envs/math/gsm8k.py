@@ -12,6 +12,7 @@ from typing import Any
 from ..core import Reply
 from ..env import TextEnv
 from ..errors import ConfigError, unknown_name
+from ..jsonl import data_file, not_held_out
 from ..tasks import Instance
 from .datasets import Rows, load_dataset, read_jsonl
 from .grading import RULES, is_right
@@ -77,13 +78,8 @@ class Gsm8k(TextEnv):
         if RULES[rule].kind == "symbolic":
             require_sympy()
         self.rule = rule
-        self.path = None if path is None else Path(path)
-        self.test_path = None if test_path is None else Path(test_path)
-        for name, file in (("path", self.path), ("test_path", self.test_path)):
-            if file is not None and not file.is_file():
-                raise ConfigError(
-                    f"no file {str(file)!r}; {name} must be a JSONL file of GSM8K's format"
-                )
+        self.path = data_file("path", path)
+        self.test_path = data_file("test_path", test_path)
         self.dataset, self.subset = dataset, subset
         self._easy: dict[int, list[Instance]] = {}
         super().__init__(**kwargs)
@@ -97,13 +93,7 @@ class Gsm8k(TextEnv):
             parts = load_dataset(str(self.dataset), self.subset, self.rule)
             held = self.test_rows is not None
             rows = tuple(r for p, part in parts.items() if p != "test" or not held for r in part)
-        if self.test_rows is None:
-            return rows
-        questions = {problem["question"].strip() for _, problem in self.test_rows}
-        rows = tuple(row for row in rows if row[1]["question"].strip() not in questions)
-        if not rows:
-            raise ConfigError("every training row is a test row too; path must be another file")
-        return rows
+        return not_held_out(rows, self.test_rows or (), lambda row: row[1]["question"])
 
     @cached_property
     def test_rows(self) -> Rows | None:

@@ -149,6 +149,8 @@ def test_held_out_rows_are_a_split_and_never_drawn(tmp_path: Path) -> None:
     assert alone.reset(options={"split": "test", "task": 1})[0] == "Add 1."
     with pytest.raises(ConfigError, match="no split 'train'"):
         alone.reset(seed=0)
+    with pytest.raises(ConfigError, match="every training row is a test row"):
+        th.make("humaneval", path=test_path, test_path=test_path).reset(seed=0)
 
 
 @pytest.mark.parametrize(

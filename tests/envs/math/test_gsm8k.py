@@ -151,6 +151,9 @@ def test_a_changed_file_is_read_again(tmp_path: Path) -> None:
     assert len(read_jsonl(path, "money")) == 1
     rows_file(tmp_path, [row("1?", "#### 1"), row("2?", "#### 2")])
     assert len(read_jsonl(path, "money")) == 2
+    path.unlink()
+    with pytest.raises(ConfigError, match="no file"):
+        read_jsonl(path, "money")
 
 
 def test_a_hub_dataset_is_read_with_all_its_parts(monkeypatch: pytest.MonkeyPatch) -> None:
