@@ -6,7 +6,7 @@ around a wrong argument works without knowing this module.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from difflib import get_close_matches
 from typing import Any
 
@@ -135,6 +135,26 @@ def positive(name: str, value: Any) -> int:
     if not isinstance(value, int) or isinstance(value, bool) or value < 1:
         raise ConfigError(f"{name} must be an integer of at least 1, got {value!r}")
     return value
+
+
+def chosen(
+    kind: str, given: str | Sequence[str] | None, known: Collection[str]
+) -> list[str] | None:
+    """The names that an option takes: one, or several; None stays None.
+
+    Raises:
+        ConfigError: None at all in a list.
+        UnknownNameError: A name that is not known.
+    """
+    if given is None:
+        return None
+    names = [given] if isinstance(given, str) else list(given)
+    if not names:
+        raise ConfigError(f"no {kind} in {given!r}; choose from {', '.join(known)}")
+    for name in names:
+        if name not in known:
+            raise unknown_name(kind, str(name), known)
+    return names
 
 
 def unknown_name(kind: str, given: str, allowed: Iterable[str], hint: str = "") -> UnknownNameError:

@@ -6,7 +6,7 @@ import random
 from collections.abc import Sequence
 from typing import Any
 
-from ..errors import ConfigError, unknown_name
+from ..errors import chosen
 from ..tasks import Instance
 from .families import FAMILIES, LEVELS
 from .problem import finish
@@ -16,6 +16,7 @@ from .workbench import Workbench
 class Coding(Workbench):
     """Write the Python code that is asked for; hidden tests decide."""
 
+    # Said again, or the docstring above would take its place.
     system_prompt = Workbench.system_prompt
 
     def __init__(self, *, families: Sequence[str] | None = None, **options: Any) -> None:
@@ -25,14 +26,7 @@ class Coding(Workbench):
             UnknownNameError: No such family.
             ConfigError: No family at all, or an option that cannot be.
         """
-        if isinstance(families, str):
-            families = [families]
-        if families is not None and not families:
-            raise ConfigError(f"families is empty; choose from {', '.join(FAMILIES)}")
-        for family in families or ():
-            if family not in FAMILIES:
-                raise unknown_name("coding family", str(family), FAMILIES)
-        self.families = None if families is None else list(families)
+        self.families = chosen("coding family", families, FAMILIES)
         super().__init__(**options)
 
     def draw(self, rng: random.Random, difficulty: int) -> Instance:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..core import End, Reply
-from ..errors import ConfigError, unknown_name
+from ..errors import ConfigError, chosen, unknown_name
 from ..tasks import Instance
 from ..tools.formats import render_call
 from ..tools.tool import Tool
@@ -45,14 +45,7 @@ class MathProblems(ToolEnv):
             ConfigError: No family at all, more than one turn where one answer is asked, or options
                 of tools where there are none.
         """
-        if isinstance(families, str):
-            families = [families]
-        self.families = list(FAMILIES) if families is None else list(families)
-        if not self.families:
-            raise ConfigError(f"families is empty; choose from {', '.join(FAMILIES)}")
-        for family in self.families:
-            if family not in FAMILIES:
-                raise unknown_name("math family", str(family), FAMILIES)
+        self.families = chosen("math family", families, FAMILIES) or list(FAMILIES)
         if mode not in _MODES:
             raise unknown_name("mode", str(mode), _MODES)
         self.mode = mode

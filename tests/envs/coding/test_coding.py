@@ -88,6 +88,11 @@ def test_an_episode_reads_as_a_conversation(env: th.TextEnv) -> None:
     assert info["parts"] == {"tests": 1.0}
 
 
+def test_the_agent_is_told_that_it_may_try_code_first() -> None:
+    _, info = th.make("coding").reset(seed=0)
+    assert "test runs it on the examples, run runs it as it is" in info["messages"][0].content
+
+
 def test_who_never_answers_has_failed(env: th.TextEnv) -> None:
     call = th.render_call("test", code=env.instance["solution"])
     rewards = [env.step(call)[1] for _ in range(4)]
@@ -236,7 +241,7 @@ def test_difficulty_adds_families() -> None:
     ("options", "said"),
     [
         ({"families": "expresion"}, "did you mean 'expression'"),
-        ({"families": []}, "families is empty"),
+        ({"families": []}, r"no coding family in \[\]; choose from expression, "),
         ({"reward": "partial"}, "unknown reward"),
         ({"readability": 2.0}, "readability must be"),
         ({"cpu_s": 0}, "cpu_s must be"),
