@@ -1,7 +1,7 @@
 """The sandboxes of a process: opened with the first run, shared by all its environments.
 
-Tests that are code run in a sandbox of their own. Each of them waits for runs of the candidate, so
-in one sandbox as many graders as it has slots would wait for each other for ever.
+Tests that are code run in a sandbox of their own: no box that ever held a policy's code decides
+about one.
 """
 
 from __future__ import annotations
