@@ -79,7 +79,8 @@ class LLMPolicy:
         self.observe(opening.episode, opening.messages)
 
     def end(self, episode: int) -> None:
-        """Forget the conversation."""
+        """Forget the conversation, and what was decided in it."""
+        self._stopped = [decision for decision in self._stopped if decision.episode != episode]
         if (ended := self._episodes.pop(episode, None)) is not None:
             self.drift.update(ended.talk.drift)
         self.engine.close(episode)

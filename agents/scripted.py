@@ -28,30 +28,32 @@ class ScriptedPolicy:
     act: Act
     max_concurrent: int = 256
     _episodes: dict[int, tuple[TextEnv, random.Random]] = field(default_factory=dict)
-    _ready: list[int] = field(default_factory=list)
+    _ready: dict[int, None] = field(default_factory=dict)
+    """Episodes that wait for a decision, in the order they came."""
 
     def begin(self, opening: Opening) -> None:
         """Start an episode."""
         rng = derive_rng(self.name, opening.seed)
         self._episodes[opening.episode] = (opening.env, rng)
-        self._ready.append(opening.episode)
+        self._ready[opening.episode] = None
 
     def poll(self) -> list[Decision]:
         """Decide at once for every episode that waits."""
-        ready, self._ready = self._ready, []
+        ready, self._ready = self._ready, {}
         return [Decision(episode, self.act(*self._episodes[episode])) for episode in ready]
 
     def observe(self, episode: int, messages: list[Message]) -> None:
         """Ready for the next turn."""
-        self._ready.append(episode)
+        self._ready[episode] = None
 
     def fork(self, episode: int, opening: Opening) -> None:
         """All that a script knows is the environment."""
         self.begin(opening)
 
     def end(self, episode: int) -> None:
-        """Forget the episode."""
+        """Forget the episode, and that it waits."""
         del self._episodes[episode]
+        self._ready.pop(episode, None)
 
 
 def oracle_actions(factory: EnvFactory) -> list[str]:

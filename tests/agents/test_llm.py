@@ -15,6 +15,7 @@ from turnhalle.agents.engines.local import TransformersEngine
 from turnhalle.agents.llm import LLMPolicy
 from turnhalle.agents.models import ModelOptions, load_model
 from turnhalle.agents.players import open_policy
+from turnhalle.agents.policy import Opening
 from turnhalle.agents.rollout import Job, rollout
 from turnhalle.envs.core import StopReason
 from turnhalle.envs.errors import UnknownNameError
@@ -109,3 +110,12 @@ def test_policies_are_opened_by_name(make_model: Any) -> None:
         assert len(rollout(factory, policy, [Job("eval", 0)])) == 1
     with pytest.raises(UnknownNameError, match="unknown policy 'tinyy'; did you mean 'tiny'"):
         open_policy("tinyy", factory, Sampling())
+
+
+def test_an_episode_that_ends_before_its_decision_was_heard_is_forgotten() -> None:
+    policy, env = tiny(max_context=8), resolve("pacman")()
+    _, info = env.reset(seed=0)
+    for episode in range(2):  # the opening does not fit: that is decided at once
+        policy.begin(Opening(episode, info["messages"], [], 0, env))
+    policy.end(0)
+    assert [decision.episode for decision in policy.poll()] == [1]
