@@ -3,7 +3,8 @@
 Blocking calls run in a bounded pool of daemon threads, coroutines in one event loop of their own.
 Python cannot kill a thread: one that hangs is left behind, its answer is dropped should it ever
 come, and another takes its place, up to a cap. A process that must not keep such threads has to be
-restarted; they hold it up no longer than itself.
+restarted; they hold it up no longer than itself. What nobody waits for never takes a place in the
+pool: it has a thread of its own.
 """
 
 from __future__ import annotations
@@ -33,7 +34,6 @@ class _Call:
     is_done: bool = False
     is_dropped: bool = False
     """Nobody wants the answer; a thread that is still at it is abandoned."""
-    is_wanted: bool = True
 
 
 @dataclass(slots=True)
@@ -86,12 +86,6 @@ class Calls:
         self._open[key] = call
         self._loop = self._loop or LoopThread()
         self._tasks[key] = self._loop.submit(self._run_async(call))
-
-    def spawn(self, work: Callable[[], Any]) -> None:
-        """Run a function in a thread some time; nobody waits for it."""
-        self._waiting.put(_Call(-1, work, float("inf"), is_wanted=False))
-        if not self._num_threads and self._capacity:
-            self._start_thread()
 
     def drop(self, key: int) -> bool:
         """Whatever comes of a call, it is not wanted any more; True where it is still at work."""
@@ -154,14 +148,15 @@ class Calls:
         ]
         for call in late:
             self.drop(call.key)
-        if self._open and not self._num_threads and self._loop is None:
+        if not self._num_threads:
             late += self._strand()
         return [Answer(call.key, error=_timeout(call)) for call in late]
 
     def _strand(self) -> list[_Call]:
-        """No thread is left and none may be started: nobody will ever run what waits."""
-        stranded = list(self._open.values())
-        self._open.clear()
+        """No thread is left and none may be started: nobody will ever run what waits for one."""
+        stranded = [call for call in self._open.values() if call.started is None]
+        for call in stranded:
+            self.drop(call.key)
         return stranded
 
     def _abandon(self) -> None:
@@ -185,8 +180,7 @@ class Calls:
                 answer.error = error
             if not self._end(call):
                 return  # abandoned: another thread has taken this one's place
-            if call.is_wanted:
-                self._answers.put((call, answer))
+            self._answers.put((call, answer))
 
     def _begin(self, call: _Call) -> bool:
         with self._lock:
@@ -208,6 +202,11 @@ class Calls:
         except Exception as error:
             answer.error = error
         self._answers.put((call, answer))
+
+
+def spawn(work: Callable[[], None]) -> None:
+    """Run a function in a daemon thread of its own; nobody waits for it."""
+    threading.Thread(target=work, daemon=True, name="env-close").start()
 
 
 def _timeout(call: _Call) -> EnvTimeoutError:

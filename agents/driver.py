@@ -14,17 +14,20 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
+from turnhalle.envs.core import StepInfo
 from turnhalle.envs.errors import InterruptedRunError
 from turnhalle.envs.registry import EnvFactory
 from turnhalle.envs.seeding import derive_seed
 
-from .calls import Answer, Calls
+from .calls import Answer, Calls, spawn
 from .core import Trajectory
-from .episode import Episode, Job
+from .episode import Episode, Job, Step
 from .limits import BranchOptions, LimitOptions
 from .policy import Decision, Opening, Policy
 
 Watch = Callable[[int, int], bool]
+Take = Callable[[int, Any], None]
+"""Takes what an environment answered: the number of the episode, and the answer."""
 
 _PATIENCE_S = 0.2
 """Longest wait for environments before somebody may ask to stop."""
@@ -46,6 +49,9 @@ class Driver:
         self._calls = Calls(limits.threads, limits.max_abandoned)
         self._waiting: deque[tuple[int, Job]] = deque()
         self._live: dict[int, Episode] = {}
+        self._leaves: dict[int, int] = {}
+        """Of each live episode, how many it and its forks may yet become."""
+        self._asked: dict[int, Take] = {}
         self._done: dict[tuple[int, int], Trajectory] = {}
         self._num_episodes = 0
         self._finished: Counter[Job] = Counter()
@@ -85,14 +91,23 @@ class Driver:
         return self._done
 
     def _admit(self) -> None:
-        while self._waiting and len(self._live) < self._policy.max_concurrent:
+        """Start episodes while there is room for all that they may be forked into."""
+        free = self._policy.max_concurrent - sum(self._leaves.values())
+        while self._waiting and (free >= self._branch.num_leaves or not self._live):
             number, job = self._waiting.popleft()
             episode = Episode(self._factory(), job, number, self._limits.max_observation_chars)
             self._live[number] = episode
-            if episode.is_blocking:
-                self._calls.call(number, episode.reset, self._limits.turn_timeout_s)
-            else:
-                self._attend(_now(number, episode.reset))
+            self._leaves[number] = self._branch.num_leaves
+            free -= self._branch.num_leaves
+            self._ask(number, episode.reset, self._opened)
+
+    def _ask(self, number: int, work: Callable[[], Any], take: Take, num_answers: int = 1) -> None:
+        """Have an environment work, where it keeps nobody waiting."""
+        self._asked[number] = take
+        if self._live[number].is_blocking:
+            self._calls.call(number, work, num_answers * self._limits.turn_timeout_s)
+        else:
+            self._attend(_now(number, work))
 
     def _collect(self) -> None:
         """Take what environments answered; waits only where there is nothing else to do."""
@@ -116,40 +131,52 @@ class Driver:
             self._finish(number)
         elif (step_async := getattr(episode.env, "step_async", None)) is not None:
             work: Any = lambda: step_async(decision.action)  # noqa: E731
+            self._asked[number] = self._took
             self._calls.await_(number, work, self._limits.turn_timeout_s)
-        elif episode.is_blocking:
-            self._calls.call(number, step, self._limits.turn_timeout_s)
         else:
-            self._attend(_now(number, step))
+            self._ask(number, step, self._took)
 
     def _attend(self, answer: Answer) -> None:
-        """An environment answered, to `reset` or to `step`."""
-        number = answer.key
-        episode = self._live[number]
-        if answer.error is not None:
-            episode.failed(answer.error)
-            self._finish(number)
-        elif len(answer.value) == 2:
-            episode.opened(*answer.value)
-            self._policy.begin(self._opening(number, episode))
-        elif episode.took(answer.value):
-            self._fork(number, episode)
-            self._policy.observe(number, episode.info["messages"])
+        """An environment answered."""
+        take = self._asked.pop(answer.key)
+        if answer.error is None:
+            take(answer.key, answer.value)
         else:
+            self._live[answer.key].failed(answer.error)
+            self._finish(answer.key)
+
+    def _opened(self, number: int, reset: tuple[str, StepInfo]) -> None:
+        episode = self._live[number]
+        episode.opened(*reset)
+        self._policy.begin(self._opening(number, episode))
+
+    def _took(self, number: int, step: Step) -> None:
+        episode = self._live[number]
+        if not episode.took(step):
             self._finish(number)
+        elif len(episode.record.turns) in self._branch.at:
+            self._fork(number, episode)
+        else:
+            self._policy.observe(number, episode.info["messages"])
 
     def _fork(self, number: int, episode: Episode) -> None:
-        """Fork an episode where it has come to a turn that says so."""
-        turns = len(episode.record.turns)
-        if turns not in self._branch.at:
-            return
-        level = self._branch.at.index(turns)
-        stride = self._branch.factor ** (len(self._branch.at) - 1 - level)
-        for branch in range(1, self._branch.factor):
-            child = episode.fork(episode.job.sample + branch * stride)
+        """Fork an episode; it goes on itself once its forks are made."""
+        first, stride = episode.job.sample, self._leaves[number] // self._branch.factor
+        samples = [first + branch * stride for branch in range(1, self._branch.factor)]
+        # A fork by replay has the first observation and every turn answered again.
+        num_answers = len(samples) * (1 + len(episode.record.turns))
+        self._ask(number, lambda: [episode.fork(s) for s in samples], self._forked, num_answers)
+
+    def _forked(self, number: int, children: list[Episode]) -> None:
+        self._leaves[number] //= self._branch.factor
+        for child in children:
             other, self._num_episodes = self._num_episodes, self._num_episodes + 1
-            self._live[other] = child
-            self._policy.fork(number, self._opening(other, child))
+            self._live[other], self._leaves[other] = child, self._leaves[number]
+            if child.is_begun:
+                self._policy.fork(number, self._opening(other, child))
+            else:
+                self._finish(other)
+        self._policy.observe(number, self._live[number].info["messages"])
 
     def _opening(self, number: int, episode: Episode) -> Opening:
         job = episode.job
@@ -170,12 +197,14 @@ class Driver:
     def _leave(self, number: int) -> None:
         """Forget an episode, whatever it is at."""
         episode = self._live.pop(number)
+        del self._leaves[number]
+        self._asked.pop(number, None)
         if episode.is_begun:
             self._policy.end(number)
         if self._calls.drop(number):
             episode.is_lost = True
         if episode.is_blocking:
-            self._calls.spawn(episode.close)
+            spawn(episode.close)
         else:
             episode.close()
 

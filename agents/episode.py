@@ -135,11 +135,13 @@ class Episode:
     def fork(self, sample: int) -> Episode:
         """Another episode that goes on from here, with an environment of its own.
 
+        Where that fails it does not begin, and its record says why.
+
         Raises:
             ConfigError: The environment cannot be snapshot.
         """
         job = replace(self.job, sample=sample)
-        other = Episode(self.env.fork(), job, self.root, self._max_chars)
+        other = Episode(self.env.anew(), job, self.root, self._max_chars)
         other.trajectory = replace(
             self.record,
             sample=sample,
@@ -148,7 +150,16 @@ class Episode:
             fork_turn=len(self.record.turns),
         )
         other.info, other._observation = self.info, self._observation
-        other.started, other.is_begun = self.started, True
+        other.started = self.started
+        try:
+            other.env.set_state(self.env.get_state())
+            other.is_begun = True
+        except EnvError as error:
+            other.failed(error)
+        except EpisodeOverError:
+            turns = len(other.trajectory.turns)
+            why = f"{self.env.id} is not the same when it is replayed: it ends before turn {turns}"
+            other.failed(EnvError(why))
         return other
 
     def close(self) -> None:

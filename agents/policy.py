@@ -44,7 +44,8 @@ class Policy(Protocol):
 
     name: str
     max_concurrent: int
-    """Most episodes at a time; bounds the memory of environments and engine."""
+    """Most episodes at a time; bounds the memory of environments and engine. Only a single rollout
+    that is forked into more may exceed it."""
 
     def begin(self, opening: Opening) -> None:
         """An episode starts; its first decision will come out of `poll`."""
@@ -63,5 +64,5 @@ class Policy(Protocol):
         ...
 
     def end(self, episode: int) -> None:
-        """The episode is over."""
+        """The episode is over; `poll` gives no decision of it any more."""
         ...

@@ -6,6 +6,8 @@ import asyncio
 import random
 import threading
 import time
+from collections import Counter
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -17,7 +19,7 @@ from turnhalle.agents.policy import Decision, Opening
 from turnhalle.agents.rollout import Job, rollout, rollout_groups
 from turnhalle.agents.scripted import ScriptedPolicy
 from turnhalle.envs.core import Message, StopReason
-from turnhalle.envs.errors import ConfigError, InterruptedRunError
+from turnhalle.envs.errors import ConfigError, EnvError, InterruptedRunError
 from turnhalle.envs.registry import EnvFactory
 
 POLICY = "says a number"
@@ -73,6 +75,12 @@ def _release() -> Any:
 
 def jobs(count: int) -> list[Job]:
     return [Job("train", index) for index in range(count)]
+
+
+def overdue() -> Callable[[int, int], bool]:
+    """A watch that stops what should have ended long ago."""
+    end = time.monotonic() + 20
+    return lambda done, total: time.monotonic() > end
 
 
 def said(played: list[Trajectory]) -> list[list[tuple[str, str, float]]]:
@@ -171,6 +179,40 @@ def test_too_many_hung_threads_end_what_waits_instead_of_waiting_for_ever() -> N
     assert sum("every thread for environments hangs" in e for e in errors) == 3
 
 
+def test_what_waits_for_a_thread_in_vain_ends_beside_what_is_awaited() -> None:
+    class Mixed(Plain):
+        """Its steps are awaited, its fourth reset hangs."""
+
+        metadata = {**Plain.metadata, "blocking": True}  # noqa: RUF012
+
+        def start(self) -> str:
+            if self.task.index == 3:
+                Blocking.release.wait()
+            return super().start()
+
+        async def step_async(self, action: str) -> Any:
+            return self.step(action)
+
+    limits = LimitOptions(turn_timeout_s=0.2, threads=1, max_abandoned=0)
+    played = rollout(EnvFactory(Mixed), policy(), jobs(6), overdue(), limits)
+    assert [t.stop for t in played[:3]] == [StopReason.MAX_TURNS] * 3
+    assert "did not answer" in str(played[3].error)
+    assert all("every thread for environments hangs" in str(t.error) for t in played[4:])
+
+
+def test_environments_that_hang_in_close_hold_nobody_up() -> None:
+    class Clingy(Blocking):
+        """Never closes."""
+
+        def close(self) -> None:
+            Blocking.release.wait()
+
+    limits = LimitOptions(turn_timeout_s=5, threads=2, max_abandoned=0)
+    tasks = [Job("train", 10 * i) for i in range(6)]
+    played = rollout(EnvFactory(Clingy), policy(2), tasks, overdue(), limits)
+    assert [t.stop for t in played] == [StopReason.MAX_TURNS] * 6
+
+
 def test_an_environment_that_hangs_before_its_task_is_drawn_is_named() -> None:
     class Stuck(Blocking):
         """Never starts."""
@@ -212,6 +254,13 @@ def test_episodes_end_at_their_time_out() -> None:
     assert fast.stop is StopReason.MAX_TURNS
     assert slow.stop is StopReason.TIMEOUT
     assert "longer than 0.3 s" in str(slow.error)
+
+
+def test_an_episode_that_ends_while_it_waits_for_the_policy_is_no_crash() -> None:
+    limits = LimitOptions(episode_timeout_s=1e-9)
+    for kind in (Plain, Blocking):
+        played = rollout(EnvFactory(kind), policy(2), jobs(4), overdue(), limits)
+        assert [t.stop for t in played] == [StopReason.TIMEOUT] * 4
 
 
 def test_a_quorum_leaves_the_stragglers_of_its_group_behind() -> None:
@@ -304,6 +353,111 @@ def test_forks_are_the_same_whatever_the_schedule() -> None:
     many = rollout_groups(EnvFactory(Plain), policy(), jobs(4), 2, branch=branch)
     few = rollout_groups(EnvFactory(Plain), policy(1), jobs(4), 2, branch=branch)
     assert many == few
+
+
+@pytest.mark.parametrize("is_blocking", [False, True])
+def test_a_fork_that_fails_is_a_masked_sibling_of_the_others(is_blocking: bool) -> None:
+    begun = Counter[int]()
+
+    class Flaky(Plain):
+        """Starts twice: two rollouts of a task, but no replay of them."""
+
+        metadata = {**Plain.metadata, "blocking": is_blocking}  # noqa: RUF012
+
+        def start(self) -> str:
+            begun[self.instance["n"]] += 1
+            if self.task.index == 1 and begun[self.instance["n"]] > 2:
+                raise EnvError("no more games today")
+            return super().start()
+
+    branch = BranchOptions(at=(2,), factor=2)
+    healthy, flaky = rollout_groups(EnvFactory(Flaky), policy(), jobs(2), 2, branch=branch)
+    assert not any(t.is_masked for t in healthy.trajectories)
+    for parent, child in zip(flaky.trajectories[::2], flaky.trajectories[1::2], strict=True):
+        assert parent.stop is StopReason.MAX_TURNS
+        assert (child.sample, child.fork_parent) == (parent.sample + 1, parent.sample)
+        assert child.turns == parent.turns[: child.fork_turn]
+        assert child.is_masked
+        assert child.stop is StopReason.ENV_ERROR
+        assert child.error == "no more games today"
+
+
+def test_a_fork_that_replays_to_another_end_is_masked() -> None:
+    begun = Counter[int]()
+
+    class Moody(Plain):
+        """Its second game is over after one turn."""
+
+        def start(self) -> str:
+            begun[self.instance["n"]] += 1
+            return super().start()
+
+        def respond(self, action: str) -> th.Reply:
+            if begun[self.instance["n"]] > 1:
+                return th.End("over", success=False)
+            return super().respond(action)
+
+    branch = BranchOptions(at=(2,), factor=2)
+    (group,) = rollout_groups(EnvFactory(Moody), policy(), jobs(1), 1, branch=branch)
+    parent, child = group.trajectories
+    assert (parent.is_masked, child.is_masked) == (False, True)
+    assert "is not the same when it is replayed" in str(child.error)
+
+
+def test_a_fork_that_hangs_ends_at_its_time_out() -> None:
+    begun = Counter[int]()
+
+    class Stuck(Blocking):
+        """Its second game does not begin."""
+
+        def start(self) -> str:
+            begun[self.instance["n"]] += 1
+            if begun[self.instance["n"]] > 1:
+                Blocking.release.wait()
+            return super().start()
+
+    limits = LimitOptions(turn_timeout_s=0.2)
+    branch = BranchOptions(at=(1,), factor=2)
+    tasks = [Job("train", 0), Job("train", 10)]
+    groups = rollout_groups(
+        EnvFactory(Stuck), policy(), tasks, 1, overdue(), limits=limits, branch=branch
+    )
+    for group in groups:
+        assert [t.stop for t in group.trajectories] == [StopReason.TIMEOUT]
+        assert "did not answer within 0.4 s" in str(group.trajectories[0].error)
+
+
+def test_forks_of_what_blocks_are_those_of_what_does_not() -> None:
+    class Slow(Plain):
+        """Takes its time."""
+
+        metadata = {**Plain.metadata, "blocking": True}  # noqa: RUF012
+
+    branch = BranchOptions(at=(1, 2), factor=2)
+    calm, slow = (
+        rollout_groups(EnvFactory(kind), policy(), jobs(3), 2, branch=branch)
+        for kind in (Plain, Slow)
+    )
+    for one, other in zip(calm, slow, strict=True):
+        assert said(one.trajectories) == said(other.trajectories)
+
+
+@pytest.mark.parametrize(("most", "peak"), [(20, 18), (9, 9), (4, 9)])
+def test_forks_stay_within_the_most_episodes_at_a_time(most: int, peak: int) -> None:
+    class Counting(ScriptedPolicy):
+        """Notes how many episodes there are."""
+
+        peak = 0
+
+        def poll(self) -> list[Decision]:
+            self.peak = max(self.peak, len(self._episodes))
+            return super().poll()
+
+    one = Counting(POLICY, lambda env, rng: "1", most)
+    branch = BranchOptions(at=(1, 2), factor=3)
+    groups = rollout_groups(EnvFactory(Plain), one, jobs(3), 2, branch=branch)
+    assert [len(group.trajectories) for group in groups] == [18] * 3
+    assert one.peak == peak  # a single rollout becomes nine, however few there may be
 
 
 class Failing:
