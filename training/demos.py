@@ -77,7 +77,9 @@ def to_example(demonstration: Demonstration, chat: Chat, imitate_mistakes: bool)
         token_ids += written
         is_action += [imitate_mistakes or not exchange.is_mistake] * len(written)
         if number < len(demonstration.exchanges):
-            tail = chat.continuation(token_ids, exchange.answer)
+            _, spoken = chat.understand(written, demonstration.tools)
+            called = bool(spoken.calls)
+            tail = chat.continuation(written, exchange.answer, demonstration.tools, called)
             token_ids += tail
             is_action += [False] * len(tail)
     return Example(token_ids, is_action)

@@ -19,6 +19,7 @@ from turnhalle.agents.chat import CHATML, PLAIN, Chat, ChatOptions, Conversation
 from turnhalle.envs.core import Message, ToolCall, ToolSpec
 from turnhalle.envs.errors import ModelError
 from turnhalle.envs.tools.canonical import parse_action, render_call
+from turnhalle.training.demos import Demonstration, Exchange, to_example
 
 MakeTokenizer = Callable[..., Any]
 
@@ -319,3 +320,24 @@ def test_base_models_get_a_plain_template(make_tokenizer: MakeTokenizer) -> None
     prompt = chat.prompt([Message(role="user", content="What is 2 + 2?")], [])
     assert chat.template.decode(prompt) == "<bos>User: What is 2 + 2?\nAssistant:"
     assert chat.template.decode(chat.write("4", [])) == " 4<eos>"
+
+
+def test_a_demonstration_is_written_as_a_rollout_writes_it(
+    deployed: str, make_tokenizer: MakeTokenizer
+) -> None:
+    chat = Chat(make_tokenizer(deployed), ChatOptions(history="append"))
+    asked = Message(role="user", content="?")
+    found = Message(role="tool", name="price", content="7")
+    exchanges = [
+        Exchange(render_call("price", item="fig"), [found], False),
+        Exchange("seven", [asked], False),
+        Exchange("yes", [], False),
+    ]
+    demonstration = Demonstration([asked], TOOLS, exchanges, True)
+    talk = Conversation(chat, [asked], TOOLS)
+    for exchange in exchanges:
+        written = chat.write(exchange.action, TOOLS)
+        talk.add(written, [-0.5] * len(written), 1)
+        if exchange.answer:
+            talk.observe(exchange.answer)
+    assert to_example(demonstration, chat, imitate_mistakes=False).token_ids == talk.context
