@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from .batch import Batch
 from .losses.correction import CorrectionOptions
 from .losses.entropy import entropy_surrogate
-from .losses.kl import kl_estimate, kl_of_update
+from .losses.kl import kl_estimate, kl_loss, kl_of_update
 from .losses.normalise import Normaliser
 from .losses.options import KlOptions, LossOptions
 from .losses.rows import Rows
@@ -55,10 +55,9 @@ class Objective:
         log_ratio = rows.log_ratio()
         if self.kl.weight:
             ref_logprobs = _tensor(part.ref_logprob, device)
-            price = kl_estimate(rows.logprobs, ref_logprobs, self.kl.estimator)
             if self.kl.place == "loss":
-                weighted = price * log_ratio.exp() if self.kl.is_weighted else price
-                loss = loss + self.kl.weight * weighted
+                price = kl_loss(rows, ref_logprobs, self.kl.estimator, self.kl.is_weighted)
+                loss = loss + self.kl.weight * price
         total = self.normaliser(update).total(loss, episode_rows(part, update, device))
         if self.loss.entropy_bonus:
             bonus = entropy_surrogate(rows, scores.entropies).sum() / update.num_rows

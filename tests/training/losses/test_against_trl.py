@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from turnhalle.training.losses.correction import CorrectionOptions, correction_weights
-from turnhalle.training.losses.kl import kl_estimate
+from turnhalle.training.losses.kl import kl_loss
 from turnhalle.training.losses.normalise import Normaliser
 from turnhalle.training.losses.options import LossOptions
 from turnhalle.training.losses.rows import Rows
@@ -43,6 +43,14 @@ class Draw:
         # A turn is a run of sampled tokens.
         turn = row * T + (self.mask == 0).long().cumsum(1)[row, column]
         return Rows(new[row, column], self.old[row, column], self.advantages[row], row, turn)
+
+    def inputs(self) -> dict[str, torch.Tensor]:
+        """What TRL's loss takes."""
+        return {
+            "mask": self.mask,
+            "old_per_token_logps": self.old,
+            "advantages": self.advantages,
+        }
 
 
 def draw(seed: int) -> Draw:
@@ -142,15 +150,10 @@ def test_policy_losses(built: Any, case: tuple[str, dict[str, Any], LossOptions]
     for seed in range(5):
         given = draw(seed)
         new, again = leaves(given)
-        inputs = {
-            "mask": given.mask,
-            "old_per_token_logps": given.old,
-            "advantages": given.advantages,
-        }
         rows = given.rows(again)
         normaliser = Normaliser(options.normaliser, len(rows.logprobs), B, options.constant_tokens)
         ours = normaliser.total(options.policy_loss(rows).loss, counts(rows))
-        compare(trl_loss(built, new, inputs), new, ours, again)
+        compare(trl_loss(built, new, given.inputs()), new, ours, again)
 
 
 @pytest.mark.parametrize("is_weighted", [True, False])
@@ -159,16 +162,10 @@ def test_kl_in_the_loss(built: Any, is_weighted: bool) -> None:
     for seed in range(5):
         given = draw(seed)
         new, again = leaves(given)
-        inputs = {
-            "mask": given.mask,
-            "old_per_token_logps": given.old,
-            "ref_per_token_logps": given.ref,
-            "advantages": given.advantages,
-        }
+        inputs = given.inputs() | {"ref_per_token_logps": given.ref}
         rows = given.rows(again)
-        price = kl_estimate(rows.logprobs, given.ref[given.index], "k3")
-        weighted = price * rows.log_ratio().exp() if is_weighted else price
-        loss = LossOptions().policy_loss(rows).loss + 0.04 * weighted
+        price = kl_loss(rows, given.ref[given.index], "k3", is_weighted)
+        loss = LossOptions().policy_loss(rows).loss + 0.04 * price
         ours = Normaliser("token", len(loss), B).total(loss, counts(rows))
         compare(trl_loss(built, new, inputs), new, ours, again)
 
@@ -205,12 +202,7 @@ def test_sampler_corrections(
             ratio = ratio.clamp(min=low, max=high)
         else:
             ratio = ratio.masked_fill((ratio < (low or -np.inf)) | (ratio > high), 0.0)
-        inputs = {
-            "mask": given.mask,
-            "old_per_token_logps": given.old,
-            "advantages": given.advantages,
-            "importance_sampling_ratio": ratio,
-        }
+        inputs = given.inputs() | {"importance_sampling_ratio": ratio}
         rows = given.rows(again)
         log_ratio = (given.old - given.sampler)[given.index]
         weights = correction_weights(log_ratio, rows.sequence, rows.turn, options)

@@ -21,7 +21,7 @@ from turnhalle.training.losses.correction import (
 )
 from turnhalle.training.losses.entropy import entropy_surrogate
 from turnhalle.training.losses.gspo import gspo
-from turnhalle.training.losses.kl import kl_estimate, kl_of_update
+from turnhalle.training.losses.kl import kl_estimate, kl_loss, kl_of_update
 from turnhalle.training.losses.normalise import Normaliser
 from turnhalle.training.losses.options import KlOptions, LossOptions
 from turnhalle.training.losses.ppo import ppo
@@ -188,11 +188,10 @@ def kl_and_gradient(estimator: Any, is_weighted: bool) -> tuple[float, torch.Ten
     """Expectation of the estimate and of its gradient, by enumeration over the vocabulary."""
     logits = LOGITS.clone().requires_grad_()
     logprobs = logits.log_softmax(0)
-    estimate = kl_estimate(logprobs, REF, estimator)
-    if is_weighted:
-        mean = expectation(estimate * (logprobs - OLD).exp(), OLD)
-    else:
-        mean = expectation(estimate, logprobs)
+    sampler = OLD if is_weighted else logprobs.detach()
+    none = torch.zeros(len(logprobs), dtype=torch.long)
+    rows = Rows(logprobs, sampler, torch.zeros_like(sampler), none, none)
+    mean = expectation(kl_loss(rows, REF, estimator, is_weighted), sampler)
     return mean.item(), torch.autograd.grad(mean, logits)[0]
 
 
@@ -205,6 +204,7 @@ def test_kl_estimates_by_enumeration() -> None:
         ("k2", False, False, True),
         ("k3", False, True, False),
         ("k1", True, True, True),
+        ("k2", True, False, True),
         ("k3", True, True, True),
     ):
         value, found = kl_and_gradient(estimator, is_weighted)
