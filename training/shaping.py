@@ -45,12 +45,19 @@ def overlong_prices(
     return [[price(turn) for turn in t.turns] for g in groups for t in g.trajectories]
 
 
-def kl_prices(batch: Batch, shape: tuple[int, int], options: KlOptions) -> Floats:
-    """`[E, K]` weight times the sum of a turn's KL estimates, in reward."""
+def kl_prices(batch: Batch, episodes: Episodes, options: KlOptions) -> Floats:
+    """`[E, K]` weight times the sum of a turn's KL estimates, in reward.
+
+    The rows of a turn that forks share are its first episode's; every episode through it pays.
+    """
     old, reference = torch.from_numpy(batch.old_logprob), torch.from_numpy(batch.ref_logprob)
     estimates = kl_estimate(old.double(), reference.double(), options.estimator).numpy()
-    prices = np.zeros(shape)
+    prices = np.zeros(episodes.rewards.shape)
     np.add.at(prices, (batch.episode[batch.sequence], batch.turn), estimates)
+    # A fork stands behind its parent, whose turns have all their prices by then.
+    for fork in np.flatnonzero(episodes.fork_parent >= 0):
+        shared = slice(episodes.fork_turn[fork])
+        prices[fork, shared] = prices[episodes.fork_parent[fork], shared]
     return options.weight * prices
 
 

@@ -220,7 +220,7 @@ class Trainer:
             longest = options.rollout.max_new_tokens
             episodes = pay(episodes, overlong_prices(groups, longest, options.overlong))
         if options.kl.weight and options.kl.place == "reward":
-            episodes = pay(episodes, kl_prices(batch, shape, options.kl))
+            episodes = pay(episodes, kl_prices(batch, episodes, options.kl))
         if options.credit.needs_values:
             episodes = episodes.with_values(self._learner.values(batch, shape))
         return episodes, batch

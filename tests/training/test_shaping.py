@@ -55,8 +55,23 @@ def test_a_turn_pays_for_the_sum_of_its_tokens() -> None:
     reference = np.array([-0.6, -0.7, -0.5, -1.5], dtype=np.float32)
     batch = replace(lay_out(groups), ref_logprob=reference)
     options = KlOptions(weight=2.0, estimator="k1", place="reward")
-    prices = kl_prices(batch, (2, 2), options)
+    prices = kl_prices(batch, read_episodes(groups), options)
     assert prices == pytest.approx(np.array([[0.6, 0.0], [2.0, 0.0]]), abs=1e-6)
+
+
+def test_forks_pay_for_the_turns_they_share() -> None:
+    """The price of a turn is in the return of every episode that went through it."""
+    forked = group([1, 1, 1], [1, 1, 1], [1, 1, 1])
+    for child, (parent, turn) in {1: (0, 1), 2: (1, 2)}.items():
+        trajectory = forked.trajectories[child]
+        trajectory.fork_parent, trajectory.fork_turn = parent, turn
+    batch = lay_out([forked])
+    assert batch.num_rows == 3 + 2 + 1
+    reference = batch.old_logprob - np.arange(1, 7, dtype=np.float32)
+    batch = replace(batch, ref_logprob=reference)
+    options = KlOptions(weight=1.0, estimator="k1", place="reward")
+    prices = kl_prices(batch, read_episodes([forked]), options)
+    assert prices == pytest.approx(np.array([[1, 2, 3], [1, 4, 5], [1, 4, 6]]), abs=1e-6)
 
 
 def test_what_is_left_out_does_not_count() -> None:
