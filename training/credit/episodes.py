@@ -43,9 +43,10 @@ class Episodes:
 
     @property
     def is_turn(self) -> NDArray[np.bool_]:
-        """`[E, K]` is there such a turn, in an episode that counts?"""
-        exists = np.arange(self.rewards.shape[1]) < self.num_turns[:, None]
-        return exists & ~self.is_masked[:, None]
+        """`[E, K]` is there such a turn, the episode's own, in an episode that counts?"""
+        turn = np.arange(self.rewards.shape[1])
+        is_own = (self.fork_turn[:, None] <= turn) & (turn < self.num_turns[:, None])
+        return is_own & ~self.is_masked[:, None]
 
     @property
     def returns(self) -> Floats:
@@ -67,7 +68,7 @@ class Episodes:
             yield np.flatnonzero((self.group == number) & ~self.is_masked)
 
     def spread(self, worth: Floats) -> Floats:
-        """Give every turn of an episode the same `[E]` credit."""
+        """Give every turn of an episode's own the same `[E]` credit."""
         return np.where(self.is_turn, worth[:, None], 0.0)
 
     def with_rewards(self, rewards: Floats) -> Episodes:

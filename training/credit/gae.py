@@ -16,7 +16,8 @@ def gae(episodes: Episodes, gamma: float, gae_lambda: float) -> tuple[Floats, Fl
 
     An episode that the task ended, its own turn limit included, is worth nothing behind its end.
     One that a compute budget cut would have gone on: what the critic expected at its last turn
-    stands for all that follows, and that turn itself learns nothing.
+    stands for all that follows, and that turn itself learns nothing. Turns that a fork took over
+    are its parent's.
 
     Returns:
         Advantages `[E, K]` (0 where there is nothing to learn) and targets `[E, K]` for the critic
@@ -32,7 +33,7 @@ def gae(episodes: Episodes, gamma: float, gae_lambda: float) -> tuple[Floats, Fl
         if episodes.is_cut[row]:
             end -= 1
             ahead = float(values[row, end])
-        for turn in reversed(range(end)):
+        for turn in reversed(range(int(episodes.fork_turn[row]), end)):
             delta = episodes.rewards[row, turn] + gamma * ahead - values[row, turn]
             advantage = delta + gamma * gae_lambda * advantage
             ahead = float(values[row, turn])

@@ -6,7 +6,7 @@ import numpy as np
 
 from .episodes import Episodes, Floats
 from .options import CreditOptions
-from .outcome import centred, z_scores
+from .outcome import by_group, centred, z_scores
 
 
 def gigpo(episodes: Episodes, options: CreditOptions) -> Floats:
@@ -21,14 +21,12 @@ def gigpo(episodes: Episodes, options: CreditOptions) -> Floats:
     """
     compare = z_scores if options.is_scaled else centred
     to_go, is_turn = episodes.returns_to_go(options.gamma), episodes.is_turn
-    returns = episodes.returns
-    of_episode, of_turn = np.zeros_like(returns), np.zeros_like(to_go)
+    of_turn = np.zeros_like(to_go)
     for members in episodes.members():
-        of_episode[members] = compare(returns[members])
         rows, turns = np.nonzero(is_turn[members])
         rows = members[rows]
         anchors = episodes.anchor[rows, turns]
         for anchor in np.unique(anchors):
             same = anchors == anchor
             of_turn[rows[same], turns[same]] = compare(to_go[rows[same], turns[same]])
-    return episodes.spread(of_episode) + options.turn_weight * of_turn
+    return episodes.spread(by_group(episodes, compare)) + options.turn_weight * of_turn

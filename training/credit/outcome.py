@@ -15,7 +15,7 @@ EPSILON = 1e-4
 
 def grpo(episodes: Episodes, options: CreditOptions) -> Floats:
     """Z-score of the return within the group (arXiv 2402.03300, 4.1.2): `[E, K]`."""
-    return _by_group(episodes, z_scores)
+    return episodes.spread(by_group(episodes, z_scores))
 
 
 def dr_grpo(episodes: Episodes, options: CreditOptions) -> Floats:
@@ -23,12 +23,12 @@ def dr_grpo(episodes: Episodes, options: CreditOptions) -> Floats:
 
     Its mean holds the episode itself, so the expected gradient is (G - 1) / G of the true one.
     """
-    return _by_group(episodes, centred)
+    return episodes.spread(by_group(episodes, centred))
 
 
 def rloo(episodes: Episodes, options: CreditOptions) -> Floats:
     """The return minus the mean of the group's others (arXiv 2402.14740, equation 7): `[E, K]`."""
-    return _by_group(episodes, against_others)
+    return episodes.spread(by_group(episodes, against_others))
 
 
 def reinforce(episodes: Episodes, options: CreditOptions) -> Floats:
@@ -51,12 +51,13 @@ def reinforce_pp(episodes: Episodes, options: CreditOptions) -> Floats:
     return worth
 
 
-def _by_group(episodes: Episodes, score: Callable[[Floats], Floats]) -> Floats:
-    """Every turn gets the score of its episode's return among those of its group: `[E, K]`."""
-    worth = np.zeros(len(episodes.rewards))
+def by_group(episodes: Episodes, score: Callable[[Floats], Floats]) -> Floats:
+    """The score of each episode's return among those of its group: `[E]`."""
+    returns = episodes.returns
+    worth = np.zeros_like(returns)
     for members in episodes.members():
-        worth[members] = score(episodes.returns[members])
-    return episodes.spread(worth)
+        worth[members] = score(returns[members])
+    return worth
 
 
 def z_scores(values: Floats) -> Floats:

@@ -24,7 +24,7 @@ def tree(episodes: Episodes, options: CreditOptions) -> Floats:
             values = np.array([returns[stretch.through].mean() for stretch in siblings])
             for stretch, value in zip(siblings, against_others(values), strict=True):
                 worth[stretch.episode, stretch.first : stretch.last] = value
-    return np.where(episodes.is_turn, worth, 0.0)
+    return worth
 
 
 class _Stretch:

@@ -155,6 +155,31 @@ def test_a_tree_without_forks_is_rloo() -> None:
     assert close(worth(groups, "tree"), worth(groups, "rloo"))
 
 
+@pytest.mark.parametrize("estimator", ALL)
+def test_turns_that_a_fork_took_over_are_its_parent_s(estimator: Any) -> None:
+    """They have their credit there, and are no second sample of the same turn."""
+    rewards = [[0.5, 0.0, 1.0], [0.5, 2.0, 0.0], [0.0, 0.25, 0.5]]
+    episodes = forked(read_episodes([group(*rewards, seen=["sts"] * 3)]), [-1, 0, -1], [0, 1, 0])
+    assert episodes.is_turn.tolist() == [[True] * 3, [False, True, True], [True] * 3]
+    assert episodes.returns.tolist() == [1.5, 2.5, 0.75]
+    got = credited(episodes, estimator).worth
+    assert got[1, 0] == 0.0
+    assert got[[0, 2], 0].all()
+    if estimator == "reward_to_go":
+        assert close(got[:, 0], [1.5 - 0.75, 0.0, 0.75 - 1.5])
+
+
+def test_the_critic_learns_nothing_from_turns_that_a_fork_took_over() -> None:
+    """It was not even asked about them: their values are no numbers of its."""
+    episodes = forked(read_episodes([group([1.0, 1.0], [1.0, 0.0])]), [-1, 0], [0, 1])
+    episodes = replace(episodes, values=np.array([[0.5, 0.5], [99.0, 0.5]]))
+    advantages, targets = gae(episodes, 1.0, 1.0)
+    assert close(advantages, [[1.5, 0.5], [0.0, -0.5]])
+    assert close(targets[0], [2.0, 1.0])
+    assert np.isnan(targets[1, 0])
+    assert targets[1, 1] == 0.0
+
+
 def test_gae_by_hand() -> None:
     """gamma 0.9, lambda 0.5, rewards 0 1, values 0.2 0.6: delta_1 = 0.4, delta_0 = 0.34."""
     values = np.array([[0.2, 0.6]])
