@@ -47,7 +47,8 @@ class Request:
     session: int
     """The episode; an engine may keep what it computed for it between turns."""
     token_ids: list[int]
-    """`[T]` the whole context so far; within a session each context extends the last."""
+    """`[T]` the whole context so far. Within a session it usually extends the last one; a
+    rewritten history shares only a beginning with it."""
     seed: int
     """Seed of this turn: the sample does not depend on what else is in the batch."""
     sampling: Sampling
