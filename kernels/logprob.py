@@ -37,7 +37,6 @@ def token_logprobs(
     head: Head,
     targets: torch.Tensor,
     temperature: float = 1.0,
-    needs_grad: torch.Tensor | None = None,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Score one target token for each hidden state.
 
@@ -46,8 +45,6 @@ def token_logprobs(
         head: Maps `[n, H]` to logits `[n, V]`. A frozen `LinearHead` takes the one-pass op.
         targets: `[N]` token ids.
         temperature: Divides the logits; the temperature that the tokens were sampled at.
-        needs_grad: `[N]` bool, best on the CPU (no synchronisation): False where the loss will not
-            use the gradient (advantage 0), which saves half of the row's work. None is everywhere.
 
     Returns:
         Log-probs `[N]` (differentiable with respect to `hidden`), and entropies `[N]` in nats (a
@@ -57,16 +54,11 @@ def token_logprobs(
         empty = hidden.sum(dim=-1).to(accumulator(hidden))
         return empty, empty.detach()
     if not isinstance(head, LinearHead) or not _takes_one_pass(hidden, head):
-        logprobs, entropies = checkpointed(hidden, head, targets, temperature, MAX_AUTOGRAD_LOGITS)
-        if needs_grad is not None:
-            logprobs = torch.where(needs_grad.to(hidden.device), logprobs, logprobs.detach())
-        return logprobs, entropies
+        return checkpointed(hidden, head, targets, temperature, MAX_AUTOGRAD_LOGITS)
     frozen = FrozenHead(head.weight, head.bias, head.softcap, 1.0 / temperature)
-    wanted = None if needs_grad is None else needs_grad.nonzero()[:, 0].to(hidden.device)
-    if not (torch.is_grad_enabled() and hidden.requires_grad):
-        wanted = torch.empty(0, dtype=torch.long, device=hidden.device)
+    wants_gradient = torch.is_grad_enabled() and hidden.requires_grad
     apply: Any = _TokenLogprobs.apply
-    logprobs, entropies = apply(hidden, frozen, targets, wanted)
+    logprobs, entropies = apply(hidden, frozen, targets, wants_gradient)
     return logprobs, entropies
 
 
@@ -85,10 +77,10 @@ class _TokenLogprobs(torch.autograd.Function):
         hidden: torch.Tensor,
         head: FrozenHead,
         targets: torch.Tensor,
-        wanted: torch.Tensor | None,
+        wants_gradient: bool,
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        scores = score(hidden, head, targets, wanted)
-        ctx.shape, ctx.dtype, ctx.wanted = hidden.shape, hidden.dtype, wanted
+        score = score_triton if accelerated(hidden, least=80) else score_reference
+        scores = score(hidden, head, targets, wants_gradient)
         ctx.save_for_backward(scores.gradient)
         ctx.mark_non_differentiable(scores.entropies)
         return scores.logprobs, scores.entropies
@@ -96,35 +88,10 @@ class _TokenLogprobs(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grads: torch.Tensor) -> tuple[torch.Tensor, None, None, None]:
         (gradient,), upstream = ctx.saved_tensors, grads[0]
-        if gradient is None:
-            return upstream.new_zeros(ctx.shape, dtype=ctx.dtype), None, None, None
-        if ctx.wanted is not None:
-            upstream = upstream[ctx.wanted]
         # Multiplied in float32 and rounded once, without a float32 copy of [N, H].
         rows = torch.empty_like(gradient)
         torch.mul(gradient, upstream[:, None], out=rows)
-        if ctx.wanted is not None:
-            rows = rows.new_zeros(ctx.shape).index_copy_(0, ctx.wanted, rows)
         return rows, None, None, None
-
-
-def score(
-    hidden: torch.Tensor, head: FrozenHead, targets: torch.Tensor, wanted: torch.Tensor | None
-) -> Scores:
-    """Score all rows `[N]`, with gradients `[K, H]` for those wanted `[K]`; None is all."""
-    run = score_triton if accelerated(hidden, least=80) else score_reference
-    if wanted is None or len(wanted) in (0, len(hidden)):
-        return run(hidden, head, targets, wanted is None or len(wanted) > 0)
-    is_rest = torch.ones(len(hidden), dtype=torch.bool, device=hidden.device)
-    is_rest[wanted] = False
-    rest = is_rest.nonzero()[:, 0]
-    logprobs = hidden.new_empty(len(hidden), dtype=accumulator(hidden))
-    entropies = torch.empty_like(logprobs)
-    gradient = None
-    for rows in (rest, wanted):
-        part = run(hidden[rows], head, targets[rows], rows is wanted)
-        logprobs[rows], entropies[rows], gradient = part
-    return Scores(logprobs, entropies, gradient)
 
 
 class _Sums(NamedTuple):

@@ -200,25 +200,6 @@ def test_bfloat16_is_summed_in_float32_by_the_reference(small_tiles: None) -> No
     assert relative(backward, gradient) < 1.2 * relative(gradient.bfloat16(), gradient)
 
 
-@pytest.mark.parametrize("mask", ["none", "some", "all"])
-def test_rows_that_need_no_gradient_have_none_and_keep_their_log_probs(
-    mask: str, small_tiles: None
-) -> None:
-    p = problem(bias=True)
-    needs = {
-        "none": torch.zeros(7, dtype=torch.bool),
-        "some": torch.tensor([True, False, False, True, True, False, True]),
-        "all": torch.ones(7, dtype=torch.bool),
-    }[mask]
-    hidden = p.hidden.clone().requires_grad_(True)
-    ours, entropy = token_logprobs(hidden, p.head(), p.targets, 1.0, needs)
-    exact, exact_entropy, gradient = truth(p)
-    assert torch.allclose(ours, exact)
-    assert torch.allclose(entropy, exact_entropy)
-    (backward,) = torch.autograd.grad(ours.sum(), hidden)
-    assert torch.allclose(backward, gradient * needs[:, None])
-
-
 def test_masked_rows_never_enter(small_tiles: None) -> None:
     p = problem()
     keep = torch.tensor([0, 2, 6])
