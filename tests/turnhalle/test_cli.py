@@ -13,11 +13,14 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from turnhalle.agents.engines.local import TransformersEngine
 from turnhalle.agents.evaluate import evaluate
 from turnhalle.agents.scripted import scripted_policy
 from turnhalle.agents.store import RunStore
 from turnhalle.cli import app
+from turnhalle.envs.errors import InterruptedRunError
 from turnhalle.envs.registry import resolve
+from turnhalle.training.trainer import Trainer
 
 COMMANDS = [command.callback.__name__ for command in app.registered_commands]  # type: ignore[union-attr]
 SMALL = [
@@ -107,6 +110,17 @@ def test_a_run_from_start_to_end(run: Any, tmp_path: Path) -> None:
     more = run("train", "--resume", "runs/math-1", "--steps", 4)
     assert "step 4/4" in more.out
     assert run("train", "--env", "math", "--steps", 1, *SMALL).out.count("runs/math-2/adapter")
+
+
+def test_an_interrupted_run_closes_its_engine(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(trainer: Trainer) -> None:
+        raise InterruptedRunError("stopped by hand")
+
+    closed: list[TransformersEngine] = []
+    monkeypatch.setattr(Trainer, "run", interrupt)
+    monkeypatch.setattr(TransformersEngine, "shutdown", lambda engine: closed.append(engine))
+    assert "stopped by hand" in run("train", "--env", "math", *SMALL).err
+    assert len(closed) == 1
 
 
 @pytest.mark.parametrize("architecture", ["qwen3", "llama", "gemma", "gemma3", "mistral"])

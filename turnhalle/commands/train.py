@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -76,10 +77,11 @@ def train(
     else:
         options, folder = _saved_options(resume, steps), resume
     console = make_console()
-    with train_display(console, options, folder) as listener:
-        trainer = Trainer(options, folder, listener, resume=resume is not None)
+    with (
+        train_display(console, options, folder) as listener,
+        closing(Trainer(options, folder, listener, resume=resume is not None)) as trainer,
+    ):
         result = trainer.run()
-        trainer.close()
     print_summary(console, options, result, write_report(folder))
 
 
