@@ -150,8 +150,8 @@ class Group:
         return found
 
 
-def num_common(a: Sequence[int], b: Sequence[int]) -> int:
-    """Number of tokens that two sequences begin with alike."""
+def num_common(a: Sequence[Any], b: Sequence[Any]) -> int:
+    """Number of tokens, or characters, that two sequences begin with alike."""
     shorter = min(len(a), len(b))
     if a[:shorter] == b[:shorter]:
         return shorter

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from turnhalle.envs.core import ToolCall, ToolSpec
 from turnhalle.envs.errors import ModelError
 
+from ..core import num_common
 from .calls import PROBE_TOOLS, CallStyle, call_id, find_calls
 from .template import Said, Template
 from .thinking import REASON, Thinking, find_thinking
@@ -109,16 +110,9 @@ def tool(text: str, name: str = PROBE_TOOLS[0].name) -> Said:
 
 def parting(before: str, after: str) -> str:
     """Where two renders part, in words."""
-    at = common(before, after)
+    at = num_common(before, after)
     here, there = after[max(0, at - 20) : at + 20], before[max(0, at - 20) : at + 20]
     return f"a later render reads {here!r} where the earlier one read {there!r}"
-
-
-def common(a: str, b: str) -> int:
-    """Length of the common beginning of two texts."""
-    return next(
-        (i for i, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), min(len(a), len(b))
-    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,7 +212,7 @@ def _find_opener(template: Template, tools: Sequence[ToolSpec]) -> tuple[str, st
     coming = template.render([user(_QUESTION)], tools)
     messages = [user(_QUESTION), assistant(ANSWER), user(_REMARK)]
     past = template.render(messages, tools).partition(ANSWER)[0]
-    at = common(coming, past)
+    at = num_common(coming, past)
     if _QUESTION not in coming[:at]:
         return "", "", ""
     begun = coming.rfind("<think>", coming.index(_QUESTION))

@@ -16,8 +16,9 @@ from turnhalle.envs.errors import ModelError, unknown_name
 from turnhalle.envs.tools.canonical import parse_action
 from turnhalle.envs.tools.formats import FORMATS, describe, from_canonical, to_canonical
 
+from ..core import num_common
 from ..models import load_tokenizer, read_settings
-from .anatomy import ANSWER, Anatomy, assistant, common, examine, user
+from .anatomy import ANSWER, Anatomy, assistant, examine, user
 from .calls import CallStyle
 from .messages import Spoken, as_said
 from .options import ChatOptions, HistoryKind
@@ -246,7 +247,7 @@ class Chat:
         told = tools if self._tells(tools) else ()
         prompt = self.template.render([user("?")], told)
         text = self.template.render([user("?"), said], told, generate=False)
-        return text[common(prompt, text) : text.rfind(end)]
+        return text[num_common(prompt, text) : text.rfind(end)]
 
     def _is_opened(self, lead_in: str, before: Sequence[int] | None) -> bool:
         if not lead_in or before is None:

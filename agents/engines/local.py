@@ -16,6 +16,7 @@ import torch
 
 from turnhalle.envs.errors import EngineError
 
+from ..core import num_common
 from ..lm import LanguageModel
 from .base import Capabilities, Completion, Request, check_request
 from .cache import SlotCache
@@ -78,7 +79,7 @@ class TransformersEngine:
         session.request = request
         session.token_ids, session.logprobs, session.kept_mass = [], [], []
         # At least the last token must be fed: its logits are what the turn is sampled from.
-        shared = _common_prefix(session.cached, request.token_ids[:-1])
+        shared = num_common(session.cached, request.token_ids[:-1])
         del session.cached[shared:]
         self._waiting.append(session)
 
@@ -260,11 +261,3 @@ class TransformersEngine:
             adapter_version=self.adapter_version,
             kept_mass=session.kept_mass or None,
         )
-
-
-def _common_prefix(a: list[int], b: list[int]) -> int:
-    if a == b[: len(a)]:
-        return len(a)
-    return next(
-        (i for i, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), min(len(a), len(b))
-    )

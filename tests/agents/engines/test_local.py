@@ -14,6 +14,8 @@ from turnhalle.agents.lm import LanguageModel
 from turnhalle.agents.models import ModelOptions, load_model
 from turnhalle.envs.errors import EngineError
 
+from .running import run
+
 STOP = frozenset({2})
 
 
@@ -26,15 +28,6 @@ def lm(request: pytest.FixtureRequest, make_model: Any) -> LanguageModel:
 @pytest.fixture(scope="module")
 def qwen(make_model: Any) -> LanguageModel:
     return load_model(ModelOptions(name=str(make_model()), precision="fp32", device="cpu"))
-
-
-def run(engine: TransformersEngine, requests: list[Request]) -> dict[int, Completion]:
-    for request in requests:
-        engine.submit(request)
-    done: dict[int, Completion] = {}
-    while len(done) < len(requests):
-        done |= {completion.session: completion for completion in engine.step()}
-    return done
 
 
 def ask(

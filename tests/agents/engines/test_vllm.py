@@ -20,7 +20,7 @@ import pytest
 import torch
 
 from turnhalle.agents.chat import ChatOptions, load_chat
-from turnhalle.agents.engines.base import Completion, Engine, Request, Sampling
+from turnhalle.agents.engines.base import Completion, Request, Sampling
 from turnhalle.agents.engines.options import VllmOptions
 from turnhalle.agents.engines.parity import require_adapter_in_force, require_parity
 from turnhalle.agents.llm import LLMPolicy
@@ -30,6 +30,8 @@ from turnhalle.agents.process import tune_process
 from turnhalle.agents.rollout import Job, rollout
 from turnhalle.envs.errors import ConfigError, EngineError
 from turnhalle.envs.registry import resolve
+
+from .running import run
 
 pytestmark = [
     pytest.mark.vllm,
@@ -84,15 +86,6 @@ def prompt(seed: int, length: int) -> list[int]:
 def ask(session: int, ids: list[int], new: int = 16, temperature: float = 1.0) -> Request:
     sampling = Sampling(max_new_tokens=new, temperature=temperature)
     return Request(session, ids, session, sampling, STOP)
-
-
-def run(engine: Engine, requests: list[Request]) -> dict[int, Completion]:
-    for request in requests:
-        engine.submit(request)
-    done: dict[int, Completion] = {}
-    while len(done) < len(requests):
-        done |= {completion.session: completion for completion in engine.step()}
-    return done
 
 
 @torch.no_grad()
