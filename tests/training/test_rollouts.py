@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from turnhalle.agents.store import RunStore
-from turnhalle.envs.errors import EngineError, InterruptedRunError
+from turnhalle.envs.errors import DivergedError, EngineError, InterruptedRunError
 from turnhalle.training import rollouts
 from turnhalle.training.learner import Learner
 from turnhalle.training.options import TrainOptions
@@ -50,8 +50,8 @@ def train(given: TrainOptions, folder: Path, listener: Any = None, **rest: Any) 
     try:
         trainer.run()
     finally:
+        assert "rollouts" not in {thread.name for thread in threading.enumerate()}
         trainer.close()
-    assert "rollouts" not in {thread.name for thread in threading.enumerate()}
 
 
 def left_behind(folder: Path) -> tuple[Metrics, list[set[int]], bytes]:
@@ -160,8 +160,24 @@ def test_the_next_batch_plays_during_the_update(
 
 
 def test_a_run_that_ends_early_leaves_nothing_of_what_it_had_begun(tmp_path: Path) -> None:
-    given = options(stop={"min_entropy": 100.0, "patience": 1}, steps=9)
-    train(given, tmp_path / "run")
+    is_stopping, finished = threading.Event(), []
+
+    class Holds(Silent):
+        """Holds the second batch at its first turn, until the run stops."""
+
+        def note(self, text: str) -> None:
+            if "stopping early" in text:
+                is_stopping.set()
+
+        def progress(self, what: str, done: int, total: int) -> None:
+            if what == "step 2":
+                assert is_stopping.wait(60)
+                finished.append(done == total)
+
+    given = options(stop={"min_entropy": 100.0, "patience": 1}, evaluate={"tasks": 10, "every": 0})
+    train(given, tmp_path / "run", Holds())
+    assert finished
+    assert not any(finished)
     store = RunStore(tmp_path / "run", read_only=True)
     assert store.evaluated_steps() == [0, 1]
     assert [step for step, _ in store.metrics("success")] == [1]
@@ -186,10 +202,10 @@ def test_what_fails_ahead_is_raised_and_what_fails_beside_it_ends_it(
             train(options(), tmp_path / "a")
 
     def diverges(self: Learner, *_: Any) -> None:
-        raise ZeroDivisionError
+        raise DivergedError("no finite gradient")
 
     monkeypatch.setattr(Learner, "update", diverges)
-    with pytest.raises(ZeroDivisionError):
+    with pytest.raises(DivergedError):
         train(options(), tmp_path / "b")
 
 
