@@ -146,4 +146,7 @@ def test_a_killed_run_goes_on_bit_for_bit(
     trainer.run()
     trainer.close()
     assert left_behind(folder) == whole(lookahead)
+    mismatch = dict(whole(lookahead)[0]["sampler/kl"])
+    assert mismatch[1] < 1e-6  # what is a step old is not the policy any more, and is weighed
+    assert (mismatch[2] > 1e-6) == (mismatch[3] > 1e-6) == bool(lookahead)
     assert any(whole(lookahead)[2]["weight"])  # the critic has learned something
