@@ -1,4 +1,4 @@
-"""Checkpoints: adapter, critic, optimizer and position; written whole or not at all.
+"""Checkpoints: adapters, critic, optimizer and position; written whole or not at all.
 
 A checkpoint is a folder of safetensors and JSON, written under a temporary name and renamed. All
 random streams of a run are derived by hash from its seed and the step, so none has to be saved.
@@ -16,6 +16,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from turnhalle.agents import adapters
+from turnhalle.agents.adapters import Snapshot
 from turnhalle.envs.errors import StoreError
 
 from .learner import Learner
@@ -23,16 +24,20 @@ from .learner import Learner
 _STATE = "state.json"
 _OPTIMIZER = "optimizer.safetensors"
 _CRITIC = "critic.safetensors"
+_BEHIND = "behind.safetensors"
 _FORMAT = 2
 
 
-def save_checkpoint(folder: Path, state: dict[str, Any], learner: Learner, keep: int) -> Path:
+def save_checkpoint(
+    folder: Path, state: dict[str, Any], learner: Learner, behind: Snapshot | None, keep: int
+) -> Path:
     """Write `folder/step-N` unless it is there, and drop all but the newest `keep`.
 
     Args:
         folder: Where checkpoints lie.
         state: `step`, and whatever else the run must know to go on; JSON.
         learner: Adapter, critic and optimizer.
+        behind: The adapter that the next batch was begun with, where it is an older one.
         keep: How many checkpoints stay.
     """
     folder.mkdir(parents=True, exist_ok=True)
@@ -46,6 +51,9 @@ def save_checkpoint(folder: Path, state: dict[str, Any], learner: Learner, keep:
     save_file(_optimizer_state(learner), temporary / _OPTIMIZER)
     if learner.critic is not None:
         save_file(learner.critic.state_dict(), temporary / _CRITIC)
+    if behind is not None:
+        save_file(dict(behind.tensors), temporary / _BEHIND)
+        state = state | {"behind": behind.version}
     text = json.dumps({"format": _FORMAT, **state})
     (temporary / _STATE).write_text(text, encoding="utf-8")
     for path in [*temporary.iterdir(), temporary]:
@@ -73,6 +81,12 @@ def checkpoint_state(checkpoint: Path) -> dict[str, Any]:
     if state["format"] != _FORMAT:
         raise StoreError(f"{checkpoint} has format {state['format']}, this reads {_FORMAT}")
     return state
+
+
+def load_behind(checkpoint: Path) -> Snapshot | None:
+    """The adapter that the next batch was begun with; None where it is the checkpoint's own."""
+    version = checkpoint_state(checkpoint).get("behind")
+    return None if version is None else Snapshot(version, load_file(checkpoint / _BEHIND))
 
 
 def load_learner(checkpoint: Path, learner: Learner) -> None:

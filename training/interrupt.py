@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
+from turnhalle.agents.rollout import Watch
+
 from .progress import Listener
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
@@ -32,6 +34,15 @@ class StopRequest:
         finally:
             for number, handler in previous.items():
                 signal.signal(number, handler)
+
+    def watch(self, what: str) -> Watch:
+        """For a rollout: tells the listener how far it is, and stops it once somebody asked."""
+
+        def watch(done: int, total: int) -> bool:
+            self._listener.progress(what, done, total)
+            return self.is_asked
+
+        return watch
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         if self.is_asked:

@@ -41,6 +41,20 @@ def rollout_metrics(groups: Sequence[Group], credit: Credit) -> dict[str, float]
     }
 
 
+def staleness(groups: Sequence[Group], version: int) -> dict[str, float]:
+    """How many updates sampled tokens are behind adapter `version`: their mean, and the most."""
+    segments = [
+        s for g in groups for t in g.trajectories for turn in t.turns for s in turn.segments
+    ]
+    sampled = [s for s in segments if s.is_sampled]
+    behind = [version - s.adapter_version for s in sampled]
+    tokens = [len(s.token_ids) for s in sampled]
+    if not sum(tokens):
+        return {}
+    mean = sum(b * n for b, n in zip(behind, tokens, strict=True)) / sum(tokens)
+    return {"staleness": mean, "staleness_max": float(max(behind))}
+
+
 def critic_metrics(values: Floats, targets: Floats) -> dict[str, float]:
     """How right the critic was before the update: `[E, K]`, targets NaN where there is none.
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import BaseModel, ConfigDict, Field
 
 from turnhalle.agents.chat import ChatOptions
@@ -47,6 +49,9 @@ class RolloutOptions(BaseModel):
     """What becomes of an observation that leaves no room for a turn: "end" ends the episode before
     it, "truncate" leaves its middle out."""
     limits: LimitOptions = LimitOptions()
+    lookahead: Literal[0, 1] = 0
+    """1 is one-step off-policy: the batch of the next step is played while this one trains, by the
+    adapter from before this update."""
     branch: BranchOptions = BranchOptions()
     """Where episodes are forked; a group has group_size x factor^len(at) trajectories then."""
 
@@ -122,16 +127,11 @@ class TrainOptions(BaseModel):
             part.check()
         self._check_episodes()
         self._check_idle()
+        self._check_old_tokens()
         if self.mix and self.curriculum:
             raise ConfigError(
                 "curriculum and mix do not go together: difficulties of different environments "
                 "cannot be compared; leave one out"
-            )
-        if self.loss.name == "reinforce" and self.learn.epochs > 1:
-            raise ConfigError(
-                f"loss.name = 'reinforce' with learn.epochs = {self.learn.epochs}: from the second "
-                "epoch on the tokens are of an older policy, which it does not correct for; take "
-                'loss.name = "ppo", or one epoch'
             )
         if self.overlong.buffer_tokens >= self.rollout.max_new_tokens:
             raise ConfigError(
@@ -157,6 +157,28 @@ class TrainOptions(BaseModel):
             raise ConfigError(
                 f"rollout.max_refills = {rollout.max_refills} has no effect with "
                 f"credit.estimator = {estimator!r}: it learns from groups of equal returns too"
+            )
+
+    def _check_old_tokens(self) -> None:
+        """Who learns from tokens of an older policy has to know it."""
+        if self.loss.name == "reinforce" and self.learn.epochs > 1:
+            raise ConfigError(
+                f"loss.name = 'reinforce' with learn.epochs = {self.learn.epochs}: from the second "
+                "epoch on the tokens are of an older policy, which it does not correct for; take "
+                'loss.name = "ppo", or one epoch'
+            )
+        if not self.rollout.lookahead:
+            return
+        if self.loss.name == "reinforce" and self.correction.level is None:
+            raise ConfigError(
+                "loss.name = 'reinforce' with rollout.lookahead = 1: the tokens are of an older "
+                "policy, which it does not correct for; set correction.level, or take "
+                'loss.name = "ppo"'
+            )
+        if self.engine.name == "vllm" and self.engine.vllm.sleep:
+            raise ConfigError(
+                "engine.vllm.sleep lends vLLM's memory to the update, but with rollout.lookahead = "
+                "1 vLLM samples meanwhile; leave one of them out"
             )
 
     def _check_idle(self) -> None:

@@ -6,6 +6,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+from turnhalle.agents.adapters import Snapshot
 from turnhalle.envs.errors import StoreError
 
 from .checkpoint import checkpoint_state, list_checkpoints, save_checkpoint
@@ -54,9 +55,11 @@ class RunFolder:
             _copy_adapter(start, partial)
             partial.rename(kept)
 
-    def save(self, state: dict[str, Any], learner: Learner, keep: int) -> Path:
+    def save(
+        self, state: dict[str, Any], learner: Learner, behind: Snapshot | None, keep: int
+    ) -> Path:
         """Write a checkpoint."""
-        return save_checkpoint(self.path / "checkpoints", state, learner, keep)
+        return save_checkpoint(self.path / "checkpoints", state, learner, behind, keep)
 
     def export(self) -> Path:
         """Copy the adapter of the last checkpoint to where people look for it."""

@@ -60,3 +60,32 @@ def test_folders_without_or_with_a_foreign_adapter_are_refused(
     adapters.save(trained(make_model(hidden=96)), tmp_path)
     with pytest.raises(ModelError, match="does not fit the model"):
         load(make_model(), adapter=tmp_path)
+
+
+@pytest.mark.parametrize(("precision", "kernels"), [("fp32", "off"), ("nf4", "off"), ("nf4", "on")])
+def test_a_twin_shares_the_base_and_nothing_that_training_changes(
+    make_model: Any, precision: Any, kernels: Any
+) -> None:
+    options = ModelOptions(
+        name=str(make_model()), precision=precision, device="cpu", kernels=kernels
+    )
+    lm = load_model(options, lora_seed=0)
+    other = adapters.twin(lm)
+    ids = torch.arange(3, 60)[None]
+
+    def states(model: Any) -> torch.Tensor:
+        hidden: torch.Tensor = model.hidden_states(ids)  # kernels are used with gradients only
+        return hidden.detach()
+
+    before = states(lm)
+    assert torch.equal(states(other), before)
+    with adapters.Snapshot(1, {k: v + 0.05 for k, v in lm.trainable().items()}).in_force(lm):
+        assert not torch.allclose(states(lm), before)
+        assert torch.equal(states(other), before)
+        moved, snapshot = states(lm), adapters.Snapshot.of(lm, 1)
+    assert torch.equal(states(lm), before)
+    with snapshot.in_force(other):
+        assert torch.equal(states(other), moved)
+    of_twin = {p.data_ptr() for p in other.model.parameters()}
+    for parameter in lm.model.parameters():
+        assert (parameter.data_ptr() in of_twin) != parameter.requires_grad

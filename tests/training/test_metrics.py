@@ -5,13 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from turnhalle.agents.core import Group, Trajectory, Turn
+from turnhalle.agents.core import Group, Segment, Trajectory, Turn
 from turnhalle.envs.core import StopReason
 from turnhalle.envs.tasks import Task
 from turnhalle.training.credit.assign import assign_credit
 from turnhalle.training.credit.episodes import read_episodes
 from turnhalle.training.credit.options import CreditOptions
-from turnhalle.training.metrics import critic_metrics, rollout_metrics
+from turnhalle.training.metrics import critic_metrics, rollout_metrics, staleness
 
 TASK = Task("x/Y-v0", "train", 0, 1, {"n": 1})
 
@@ -39,3 +39,13 @@ def test_a_critic_is_measured_where_it_has_targets() -> None:
     assert metrics == {"value_loss": 0.5, "explained_variance": pytest.approx(1.0)}
     assert critic_metrics(targets, targets)["value_loss"] == 0.0
     assert critic_metrics(values, np.full((2, 2), np.nan)) == {}
+
+
+def test_staleness_is_counted_in_updates_over_sampled_tokens() -> None:
+    turns = [
+        Turn("", "", 0.0, segments=[Segment([7, 7, 7]), Segment([1], [-1.0], 4)]),
+        Turn("", "", 0.0, segments=[Segment([7]), Segment([1, 2, 3], [-1.0] * 3, 2)]),
+    ]
+    groups = [Group(TASK, [Trajectory(TASK, 0, turns)])]
+    assert staleness(groups, 5) == {"staleness": (1 * 1 + 3 * 3) / 4, "staleness_max": 3.0}
+    assert staleness([Group(TASK, [Trajectory(TASK, 0)])], 5) == {}

@@ -27,6 +27,14 @@ from turnhalle.training.trainer import Trainer
         ({"overlong": {"penalty": 2.0}}, "has no effect with overlong.buffer_tokens = 0"),
         ({"overlong": {"buffer_tokens": 64}}, "must be below rollout.max_new_tokens = 64"),
         ({"loss": {"name": "reinforce"}, "learn": {"epochs": 2}}, "or one epoch"),
+        (
+            {"loss": {"name": "reinforce"}, "rollout": {"lookahead": 1}},
+            "of an older policy, which it does not correct for; set correction.level",
+        ),
+        (
+            {"engine": {"name": "vllm", "vllm": {"sleep": True}}, "rollout": {"lookahead": 1}},
+            "vLLM samples meanwhile; leave one of them out",
+        ),
         ({"mix": [{"env": {"id": "math"}}], "curriculum": {}}, "do not go together"),
         ({"credit": {"gamma": 0.9}}, "credit.gamma = 0.9 has no effect"),
         ({"loss": {"dual_clip": 1.1}}, "3 is usual"),

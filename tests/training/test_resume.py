@@ -5,6 +5,8 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -64,13 +66,18 @@ Trainer(options, Path(sys.argv[2]), listener).run()
 """
 
 
-def options() -> TrainOptions:
+def options(lookahead: int) -> TrainOptions:
     """Critic, price on KL in the reward, correction, epochs: all that has a state."""
     return TrainOptions.model_validate(
         {
             "env": {"id": "math"},
             "model": {"precision": "nf4", "device": "cpu", "lora_rank": 4},
-            "rollout": {"tasks": 3, "group_size": 3, "max_new_tokens": 20},
+            "rollout": {
+                "tasks": 3,
+                "group_size": 3,
+                "max_new_tokens": 20,
+                "lookahead": lookahead,
+            },
             "overlong": {"buffer_tokens": 4},
             "credit": {"estimator": "ppo", "gamma": 0.9},
             "kl": {"weight": 0.01, "place": "reward", "estimator": "k1"},
@@ -97,29 +104,39 @@ def left_behind(folder: Path) -> tuple[Any, ...]:
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, ...]:
-    folder = tmp_path_factory.mktemp("runs") / "whole"
-    trainer = Trainer(options(), folder, Silent())
-    trainer.run()
-    trainer.close()
-    return left_behind(folder)
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Callable[[int], tuple[Any, ...]]:
+    """What the run leaves behind that nobody stops."""
+
+    @lru_cache
+    def run(lookahead: int) -> tuple[Any, ...]:
+        folder = tmp_path_factory.mktemp("runs") / "whole"
+        trainer = Trainer(options(lookahead), folder, Silent())
+        trainer.run()
+        trainer.close()
+        return left_behind(folder)
+
+    return run
 
 
 @pytest.mark.parametrize(
-    "place",
+    ("place", "lookahead"),
     [
-        "mid-rollout",
-        "mid-checkpoint",
-        pytest.param("mid-update", marks=pytest.mark.slow),
-        pytest.param("before-the-checkpoint", marks=pytest.mark.slow),
+        ("mid-rollout", 0),
+        ("mid-checkpoint", 0),
+        pytest.param("mid-update", 0, marks=pytest.mark.slow),
+        pytest.param("before-the-checkpoint", 0, marks=pytest.mark.slow),
+        ("mid-rollout", 1),  # which is beside an update, or after it
+        pytest.param("mid-update", 1, marks=pytest.mark.slow),
+        pytest.param("mid-checkpoint", 1, marks=pytest.mark.slow),
+        pytest.param("before-the-checkpoint", 1, marks=pytest.mark.slow),
     ],
 )
 def test_a_killed_run_goes_on_bit_for_bit(
-    whole: tuple[Any, ...], tmp_path: Path, place: str
+    whole: Callable[[int], tuple[Any, ...]], tmp_path: Path, place: str, lookahead: int
 ) -> None:
     folder = tmp_path / "killed"
     code = _CODE.format(killer=KILLERS[place])
-    command = [sys.executable, "-c", code, options().model_dump_json(), str(folder)]
+    command = [sys.executable, "-c", code, options(lookahead).model_dump_json(), str(folder)]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == -signal.SIGKILL, done.stderr
     store = RunStore(folder, read_only=True)
@@ -128,5 +145,8 @@ def test_a_killed_run_goes_on_bit_for_bit(
     trainer = Trainer(saved, folder, Silent(), resume=True)
     trainer.run()
     trainer.close()
-    assert left_behind(folder) == whole
-    assert any(whole[2]["weight"])  # the critic has learned something
+    assert left_behind(folder) == whole(lookahead)
+    mismatch = dict(whole(lookahead)[0]["sampler/kl"])
+    assert mismatch[1] < 1e-6  # what is a step old is not the policy any more, and is weighed
+    assert (mismatch[2] > 1e-6) == (mismatch[3] > 1e-6) == bool(lookahead)
+    assert any(whole(lookahead)[2]["weight"])  # the critic has learned something

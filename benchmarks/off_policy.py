@@ -1,0 +1,143 @@
+"""Claims: slow environments cost a step next to nothing, and a step costs what its work does.
+
+Whole steps of the trainer (rollouts, credit, update, store) on a random Qwen3 of 0.87 M parameters,
+LoRA rank 8 in 32 bits, one thread. First 64 episodes x 3 turns x 32 tokens, with environments that
+answer at once or after 10 ms, and with `rollout.lookahead` off and on; the four are interleaved.
+Then CPU-seconds by episodes and by turns. Wall seconds mean something on an idle machine only.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import os
+import random
+import statistics
+import tempfile
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from grpo_step import write_model
+
+import turnhalle as th
+from turnhalle.training.options import TrainOptions
+from turnhalle.training.progress import Silent
+from turnhalle.training.trainer import Trainer
+
+LATENCY_S = 0.010
+GROUP, TURNS, TOKENS = 8, 3, 32
+
+
+class Prompt(th.TextEnv):
+    """Asks again; the reward is a checksum of what was said."""
+
+    max_turns = TURNS
+
+    def draw(self, rng: random.Random, difficulty: int) -> dict[str, Any]:
+        return {"game": rng.randrange(10**6)}
+
+    def start(self) -> str:
+        return f"Game {self.instance['game']}: reach the goal. Guess."
+
+    def respond(self, action: str) -> th.Reply:
+        return th.Reply(f"obs {self.turn}: try again", reward=sum(map(ord, action)) % 7 / 7)
+
+
+class Slow(Prompt):
+    """The same, after 10 ms."""
+
+    metadata = Prompt.metadata | {"blocking": True}
+
+    def respond(self, action: str) -> th.Reply:
+        time.sleep(LATENCY_S)
+        return super().respond(action)
+
+
+class Clock(Silent):
+    """Wall and CPU seconds between steps."""
+
+    def __init__(self) -> None:
+        self.at: list[tuple[float, float]] = []
+
+    def step(self, step: int, metrics: Mapping[str, float]) -> None:
+        self.at.append((time.perf_counter(), time.process_time()))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--steps", type=int, default=5, help="measured steps, after two of warm-up")
+    parser.add_argument("--rounds", type=int, default=3)
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    with tempfile.TemporaryDirectory() as folder:
+        write_model(Path(folder))
+        latency(folder, arguments.steps, arguments.rounds)
+        growth(folder, arguments.steps)
+    print(f"\nload of the machine over the last minute: {os.getloadavg()[0]:.1f}")
+
+
+def latency(folder: str, steps: int, rounds: int) -> None:
+    """Environments at once and after 10 ms, lookahead off and on."""
+    kinds = list(itertools.product((0, 1), ("Prompt", "Slow")))
+    found: dict[Any, list[tuple[float, float]]] = {kind: [] for kind in kinds}
+    for _ in range(rounds):
+        for lookahead, env in kinds:
+            found[lookahead, env] += run(folder, env, steps, lookahead=lookahead)
+    print("| lookahead | env.step | wall s a step | against at once | CPU-s a step |")
+    print("|---|---|---|---|---|")
+    for lookahead, env in kinds:
+        wall, cpu = (statistics.median(x) for x in zip(*found[lookahead, env], strict=True))
+        at_once = statistics.median(wall for wall, _ in found[lookahead, "Prompt"])
+        name = "10 ms" if env == "Slow" else "at once"
+        print(
+            f"| {lookahead} | {name} | {wall:.2f} | {wall / at_once - 1:+.1%} | {cpu:.2f} |",
+            flush=True,
+        )
+
+
+def growth(folder: str, steps: int) -> None:
+    """Twice the episodes or turns, and again."""
+    print("\n| episodes | turns | CPU-s a step | ms an episode and turn |")
+    print("|---|---|---|---|")
+    for tasks, turns in ((4, 3), (8, 3), (16, 3), (8, 6), (8, 12)):
+        seconds = run(folder, "Prompt", steps, tasks=tasks, turns=turns)
+        cpu = statistics.median(cpu for _, cpu in seconds)
+        each = 1e3 * cpu / (tasks * GROUP * turns)
+        print(f"| {tasks * GROUP} | {turns} | {cpu:.2f} | {each:.1f} |", flush=True)
+
+
+def run(
+    folder: str, env: str, steps: int, *, lookahead: int = 0, tasks: int = 8, turns: int = TURNS
+) -> list[tuple[float, float]]:
+    """Wall and CPU seconds of each measured step."""
+    options = TrainOptions.model_validate(
+        {
+            "env": {"id": f"{Path(__file__).resolve()}:{env}", "options": {"max_turns": turns}},
+            "model": {"name": folder, "precision": "fp32", "device": "cpu", "lora_rank": 8},
+            "chat": {"system_prompt": ""},
+            "rollout": {
+                "tasks": tasks,
+                "group_size": GROUP,
+                "max_new_tokens": TOKENS,
+                "lookahead": lookahead,
+            },
+            "learn": {"minibatches": 1, "learning_rate": 1e-5},
+            "evaluate": {"tasks": 10, "every": 0},
+            "steps": steps + 2,
+            "checkpoint_every": steps + 2,
+        }
+    )
+    clock = Clock()
+    with tempfile.TemporaryDirectory() as runs:
+        trainer = Trainer(options, Path(runs) / "run", clock)
+        trainer.run()
+        trainer.close()
+    later, earlier = clock.at[2:], clock.at[1:-1]
+    return [(b[0] - a[0], b[1] - a[1]) for a, b in zip(earlier, later, strict=True)]
+
+
+if __name__ == "__main__":
+    main()

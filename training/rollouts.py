@@ -1,0 +1,154 @@
+"""The batches of a run, one after another; with a lookahead each is begun a step early.
+
+A batch that is begun early plays in a thread while the step before it trains (one-step off-policy:
+Noukhovitch et al. 2024, arXiv 2410.18252). It is played by a copy of the adapter from before that
+update, so what runs beside it changes nothing: which tasks, weights and random numbers it takes is
+settled when it begins.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, wait
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+
+from turnhalle.agents.adapters import Snapshot, twin
+from turnhalle.agents.chat import Chat
+from turnhalle.agents.core import Group
+from turnhalle.agents.engines.open import open_engine
+from turnhalle.agents.engines.parity import require_adapter_in_force
+from turnhalle.agents.llm import LLMPolicy
+from turnhalle.agents.lm import LanguageModel
+from turnhalle.envs.registry import EnvFactory
+
+from .curriculum import Curriculum
+from .interrupt import StopRequest
+from .options import TrainOptions
+from .progress import Listener
+from .sampling import Sampler
+
+
+@dataclass(frozen=True, slots=True)
+class Played:
+    """What a step learns from."""
+
+    groups: list[Group]
+    metrics: dict[str, float]
+    by: Snapshot
+    """The adapter that sampled it."""
+
+
+class Rollouts:
+    """Who plays: an engine, a policy on it, and the tasks that it is given."""
+
+    def __init__(
+        self,
+        options: TrainOptions,
+        factories: Sequence[EnvFactory],
+        lm: LanguageModel,
+        chat: Chat,
+        listener: Listener,
+        stop: StopRequest,
+    ) -> None:
+        """Start the engine, and make sure that it samples from the model's adapter.
+
+        Raises:
+            ConfigError: vLLM is not installed.
+            EngineError: The engine does not start, or samples from something else.
+        """
+        rollout = options.rollout
+        # Weights that an update moves cannot be sampled from meanwhile.
+        sampled = twin(lm) if rollout.lookahead else lm
+        self.engine = open_engine(options.engine, sampled, rollout.max_context)
+        require_adapter_in_force(lm, self.engine)
+        self.policy = LLMPolicy(
+            "policy",
+            self.engine,
+            chat,
+            rollout.sampling(),
+            rollout.max_concurrent,
+            rollout.overflow,
+        )
+        self.curriculum = Curriculum.begin(options.curriculum) if options.curriculum else None
+        """After the last batch that was taken."""
+        self.behind: Snapshot | None = None
+        """Who plays the batch after it, where that is not the adapter in training."""
+        self._options, self._lm, self._listener, self._stop = options, lm, listener, stop
+        self._sampler = Sampler(options, factories, self.policy)
+        self._ahead: Future[Played] | None = None
+        self._is_dropped = False
+
+    def batch(self, step: int) -> Played:
+        """The batch of a step; before the update, for with a lookahead the next one is begun.
+
+        Raises:
+            InterruptedRunError: Somebody asked to stop; the batch is not finished.
+        """
+        before = Snapshot(step - 1, self._lm.trainable())
+        if self._ahead is None:
+            played = self._play(step, self.behind or before)
+        else:
+            played = self._ahead.result()
+            self._ahead = None
+        self._advance(played.groups)
+        if self._options.rollout.lookahead:
+            behind = self.behind = Snapshot.of(self._lm, step - 1)
+            if step < self._options.steps:
+                self._ahead = _in_thread(lambda: self._play(step + 1, behind))
+        return played
+
+    def resting(self) -> AbstractContextManager[None]:
+        """While this is open the engine may lend its memory, unless it plays ahead."""
+        return nullcontext() if self._ahead is not None else self.engine.resting()
+
+    def follow(self, step: int) -> None:
+        """Let the engine sample from the adapter as it is, once nothing plays any more."""
+        if self._ahead is not None:
+            wait([self._ahead])
+        self.engine.load_adapter(step, self._lm.trainable())
+
+    def drop(self) -> None:
+        """Stop what plays ahead; nobody wants it."""
+        if self._ahead is not None:
+            self._is_dropped = True
+            wait([self._ahead])
+            self._ahead, self._is_dropped = None, False
+
+    def _play(self, step: int, by: Snapshot) -> Played:
+        started = time.perf_counter()
+        watch = self._stop.watch(f"step {step}")
+        self.engine.load_adapter(by.version, by.tensors)
+        self.policy.drift.clear()
+        groups, metrics = self._sampler.play(
+            step, self.curriculum, lambda done, total: watch(done, total) or self._is_dropped
+        )
+        metrics |= {f"drift/{name}": float(n) for name, n in self.policy.drift.items() if n}
+        if self.curriculum is not None:
+            metrics["difficulty"] = float(self.curriculum.level)
+        metrics["time/rollout"] = time.perf_counter() - started
+        return Played(groups, metrics, by)
+
+    def _advance(self, groups: Sequence[Group]) -> None:
+        """Move the curriculum on."""
+        if (before := self.curriculum) is None:
+            return
+        self.curriculum = before.after(groups)
+        if self.curriculum.level > before.level:
+            self._listener.note(f"difficulty rises to {self.curriculum.level}")
+
+
+def _in_thread(work: Callable[[], Played]) -> Future[Played]:
+    """Start work in a daemon thread: one that hangs does not keep the process alive."""
+    future: Future[Played] = Future()
+
+    def run() -> None:
+        try:
+            future.set_result(work())
+        except BaseException as error:  # it is raised where the result is asked for
+            future.set_exception(error)
+
+    threading.Thread(target=run, daemon=True, name="rollouts").start()
+    return future
