@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from turnhalle.agents.core import Group
 from turnhalle.agents.policy import Policy
+from turnhalle.agents.ranks import ALONE, World
 from turnhalle.agents.rollout import Job, Watch, rollout_groups
 from turnhalle.envs.registry import EnvFactory
 from turnhalle.envs.seeding import derive_rng, derive_seed
@@ -25,6 +26,8 @@ class Sampler:
     factories: Sequence[EnvFactory]
     """Of `env`, then of each one of `mix`."""
     policy: Policy
+    world: World = ALONE
+    """Each rank plays some of the tasks; all get all groups."""
 
     def play(
         self, step: int, curriculum: Curriculum | None, watch: Watch
@@ -47,6 +50,12 @@ class Sampler:
         return groups, {"refilled_groups": float(refills)} if budget else {}
 
     def _round(
+        self, step: int, numbers: Sequence[int], curriculum: Curriculum | None, watch: Watch
+    ) -> list[Group]:
+        """Play tasks by their numbers, on all ranks."""
+        return self.world.spread(numbers, lambda own: self._own(step, own, curriculum, watch))
+
+    def _own(
         self, step: int, numbers: Sequence[int], curriculum: Curriculum | None, watch: Watch
     ) -> list[Group]:
         """Play tasks by their numbers, environment by environment."""

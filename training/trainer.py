@@ -7,6 +7,7 @@ resumed is the run that was never stopped: on a CPU bit for bit.
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,22 +19,24 @@ from turnhalle.agents.engines.open import open_engine
 from turnhalle.agents.engines.parity import require_adapter_in_force
 from turnhalle.agents.evaluate import Evaluation
 from turnhalle.agents.llm import LLMPolicy
-from turnhalle.agents.models import context_limit, load_model
+from turnhalle.agents.models import load_model
 from turnhalle.agents.process import tune_process
+from turnhalle.agents.ranks import ALONE, World
 from turnhalle.agents.rollout import Watch
 from turnhalle.agents.store import RunStore
-from turnhalle.envs.errors import ConfigError, InterruptedRunError
-from turnhalle.envs.registry import EnvFactory
+from turnhalle.envs.errors import InterruptedRunError
 from turnhalle.envs.seeding import derive_seed
 
 from .batch import Batch, lay_out
 from .checkpoint import load_learner
+from .checks import check_context, open_environments
 from .credit.assign import assign_credit
 from .credit.episodes import Episodes, read_episodes
 from .curriculum import Curriculum
 from .fault_log import FaultLog
 from .interrupt import StopRequest
-from .learner import Learner, scheduled_rate
+from .learn_options import scheduled_rate
+from .learner import Learner
 from .measure import Examiner
 from .metrics import critic_metrics, rollout_metrics
 from .options import TrainOptions
@@ -44,6 +47,7 @@ from .run_folder import RunFolder
 from .sampling import Sampler
 from .shaping import kl_prices, leave_out, overlong_prices, pay
 from .stopping import reason_to_stop
+from .unkept import Unkept
 
 LOW_SUCCESS = 0.05
 """Below this, most groups have no variance and there is nothing to learn from."""
@@ -65,7 +69,13 @@ class Trainer:
     """One training run in one folder. Everything that can be refused is refused on construction."""
 
     def __init__(
-        self, options: TrainOptions, folder: Path, listener: Listener, *, resume: bool = False
+        self,
+        options: TrainOptions,
+        folder: Path,
+        listener: Listener,
+        *,
+        resume: bool = False,
+        world: World = ALONE,
     ) -> None:
         """Prepare a run.
 
@@ -74,6 +84,7 @@ class Trainer:
             folder: Where the run lives.
             listener: Who is told.
             resume: Go on from the last checkpoint in `folder`.
+            world: The processes that train together; all are given the same.
 
         Raises:
             ConfigError: Options that cannot work.
@@ -82,8 +93,9 @@ class Trainer:
         """
         options.check()
         self.options, self.folder, self.listener = options, folder, listener
-        factories = _open_environments(options)
-        _check_context(options)
+        self._world, playing = world, world.another()
+        factories = open_environments(options)
+        check_context(options)
         self._home = RunFolder(folder, resume=resume)
         state = self._home.state()
         self._step: int = state["step"]
@@ -107,12 +119,16 @@ class Trainer:
             rollout.max_concurrent,
             rollout.overflow,
         )
-        self._sampler = Sampler(options, factories, self._policy)
-        self._store = RunStore(folder, create=not resume)
-        self._home.keep_start(start)
+        self._sampler = Sampler(options, factories, self._policy, playing)
+        # Nobody writes into the folder before all have seen what is there.
+        world.exchange(None)
+        self._store = RunStore(folder, create=not resume) if world.is_first else Unkept()
+        if world.is_first:
+            self._home.keep_start(start)
         self._reference = Reference(self._lm, start) if options.kl.weight else None
+        objective, reference = options.objective, self._reference
         self._learner = Learner(
-            self._lm, options.learn, rollout.temperature, options.objective, self._reference
+            self._lm, options.learn, rollout.temperature, objective, reference, world
         )
         self._curriculum = Curriculum.begin(options.curriculum) if options.curriculum else None
         self._faults = FaultLog(self._store, listener, state.get("failed_updates", 0))
@@ -120,7 +136,7 @@ class Trainer:
             self._go_on(self._home.checkpoint, state)
         self._store.forget_after(self._step)
         self._store.put("options", options.model_dump(mode="json"))
-        self._examiner = Examiner(factories, self._policy, options, self._store, listener)
+        self._examiner = Examiner(factories, self._policy, options, self._store, listener, playing)
         self._is_parity_checked = False
         self._stop = StopRequest(listener)
 
@@ -153,7 +169,8 @@ class Trainer:
                     f"go on with: turnhalle train --resume {self.folder}"
                 ) from error
         self._save()
-        return RunResult(self.folder, self._home.export(), before, after, reason)
+        adapter = self._world.first(self._home.export)
+        return RunResult(self.folder, adapter, before, after, reason)
 
     def close(self) -> None:
         """Close the store and the engine."""
@@ -179,7 +196,8 @@ class Trainer:
         episodes, batch = self._shape(step, groups, batch)
         credit = assign_credit(episodes, options.credit)
         metrics = rollout_metrics(groups, credit) | metrics | prepared
-        metrics |= {f"drift/{name}": float(n) for name, n in self._policy.drift.items() if n}
+        drift = sum(self._world.exchange(self._policy.drift), Counter[str]())
+        metrics |= {f"drift/{name}": float(n) for name, n in drift.items()}
         if episodes.values is not None and credit.value_targets is not None:
             metrics |= critic_metrics(episodes.values, credit.value_targets)
 
@@ -236,6 +254,9 @@ class Trainer:
         return {"difficulty": float(before.level)}
 
     def _reason_to_stop(self) -> str | None:
+        return self._world.first(self._find_reason)
+
+    def _find_reason(self) -> str | None:
         reason = reason_to_stop(self._store.metrics, self.options.stop) if self._step else None
         event = (self._step, "early_stop", reason)
         if reason is not None and event not in self._store.events():
@@ -254,7 +275,9 @@ class Trainer:
         self._store.write_event(self._step, "warning", text)
         self.listener.note(text)
 
-    def _save(self) -> Path:
+    def _save(self) -> None:
+        if not self._world.is_first:
+            return
         state: dict[str, Any] = {
             "step": self._step,
             "micro_batch_tokens": self._learner.micro_batch_tokens,
@@ -262,31 +285,7 @@ class Trainer:
         }
         if self._curriculum is not None:
             state["curriculum"] = self._curriculum.to_json()
-        return self._home.save(state, self._learner, self.options.keep_checkpoints)
-
-
-def _open_environments(options: TrainOptions) -> list[EnvFactory]:
-    """The environments, after a task of each split and difficulty that the run will ask for."""
-    factories = [part.factory() for part in (options.env, *(m.env for m in options.mix))]
-    for factory in factories:
-        for split in ("train", "eval"):
-            factory().reset(options={"split": split, "task": 0})
-    if options.curriculum:
-        for difficulty in (options.curriculum.first, options.curriculum.last):
-            factories[0]().reset(options={"task": 0, "difficulty": difficulty})
-    return factories
-
-
-def _check_context(options: TrainOptions) -> None:
-    asked = options.rollout.max_context
-    if asked is None:
-        return
-    known = context_limit(options.model.name)
-    if asked > known:
-        raise ConfigError(
-            f"rollout.max_context = {asked}, but {options.model.name} knows {known} positions; "
-            f"set it to {known} or less, or leave it out"
-        )
+        self._home.save(state, self._learner, self.options.keep_checkpoints)
 
 
 def _low_success(before: Evaluation, options: TrainOptions) -> str:
