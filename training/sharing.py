@@ -25,6 +25,7 @@ from turnhalle.agents.ranks import World, deal
 from turnhalle.envs.errors import ConfigError
 
 from .batch import Batch
+from .options import TrainOptions
 
 Value = TypeVar("Value")
 
@@ -105,6 +106,19 @@ class Sharing:
         for layer in self._layers:
             layer.set_reshard_after_forward(False)
             layer.unshard()
+
+
+def check_ranks(options: TrainOptions, world: World) -> None:
+    """Refuse what several processes cannot do.
+
+    Raises:
+        ConfigError: Says what, and the fix.
+    """
+    if world.size > 1 and options.engine.name == "vllm":
+        raise ConfigError(
+            'engine.name = "vllm" samples in a run of one process, and this one has '
+            f'{world.size}; leave torchrun out, or set engine.name = "transformers"'
+        )
 
 
 def is_shard(tensor: torch.Tensor) -> bool:

@@ -46,6 +46,7 @@ from .reference import Reference
 from .run_folder import RunFolder
 from .sampling import Sampler
 from .shaping import kl_prices, leave_out, overlong_prices, pay
+from .sharing import check_ranks
 from .stopping import reason_to_stop
 from .unkept import Unkept
 
@@ -92,6 +93,7 @@ class Trainer:
             StoreError: The folder holds a run already, or none to resume.
         """
         options.check()
+        check_ranks(options, world)
         self.options, self.folder, self.listener = options, folder, listener
         self._world, playing = world, world.another()
         factories = open_environments(options)

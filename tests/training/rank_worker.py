@@ -6,6 +6,7 @@ import json
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -63,8 +64,8 @@ def make_batch_of(episodes: int) -> Batch:
         for _ in range(2 if number == 0 else 1):
             seen = rng.integers(3, 250, 4 + 5 * number).tolist()
             sampled = rng.integers(3, 250, 3 + number).tolist()
-            logprobs = rng.uniform(-6, -4, len(sampled)).tolist()
-            turns.append(Turn("", "", 0.0, segments=[Segment(seen), Segment(sampled, logprobs)]))
+            segments = [Segment(seen), Segment(sampled, [0.0] * len(sampled))]
+            turns.append(Turn("", "", 0.0, segments=segments))
         played.append(Trajectory(task, number, turns, stop=StopReason.FINISHED))
     worth, targets = rng.normal(size=(2, episodes, 2))
     credit = Credit(worth, np.ones(episodes, dtype=bool), 1, 1, targets)
@@ -96,6 +97,8 @@ def updated(
 ) -> tuple[Update, torch.Tensor, torch.Tensor, Any]:
     """The update, the weights before and after it, and how the learner then scores its batch."""
     one, batch = make_learner(model, case, world), make_batch_of(case.get("episodes", 7))
+    sampled = one._score_all(batch, lambda scores: scores.logprobs)
+    batch = replace(batch, sampler_logprob=sampled, old_logprob=sampled, ref_logprob=sampled)
     before = torch.cat([p.detach().flatten() for p in one.trained().values()])
     with poisoned(batch, case.get("poisoned", [])):
         done = one.update(batch, 1e-4, seed=0)
@@ -116,6 +119,41 @@ def compare(model: str, case: dict[str, Any], world: World) -> dict[str, Any]:
     }
 
 
+class UnsendableError(Exception):
+    """Keeps something that cannot be pickled."""
+
+    def __init__(self) -> None:
+        super().__init__("cannot be sent")
+        self.kept = lambda: None
+
+
+def talk(world: World) -> dict[str, Any]:
+    """What ranks hear of one another."""
+
+    def failing(error: Exception) -> str:
+        def work() -> int:
+            if world.rank == 1:
+                raise error
+            return 0
+
+        try:
+            world.together(work)
+        except Exception as raised:
+            return f"{type(raised).__name__}: {raised}"
+        return "nothing"
+
+    tensors = [torch.full((2,), float(world.rank + 1)), torch.arange(3.0)]
+    world.add(tensors)
+    return {
+        "spread": world.spread(range(5), lambda own: [(i, world.rank) for i in own]),
+        "first": world.first(lambda: f"rank {world.rank}"),
+        "exchange": world.another().exchange(world.rank),
+        "sum": [t.tolist() for t in tensors],
+        "error": failing(ConfigError("wrong")),
+        "unsendable": failing(UnsendableError()),
+    }
+
+
 def main() -> None:
     model, out = sys.argv[1], Path(sys.argv[2])
     with open_world("cpu") as world:
@@ -124,6 +162,7 @@ def main() -> None:
             make_learner(model, {"precision": "nf4", "shard": True}, world)
         except ConfigError as error:
             found["refused"] = str(error)
+        found["talk"] = talk(world)
         (out / f"rank-{world.rank}.json").write_text(json.dumps(found), encoding="utf-8")
 
 
