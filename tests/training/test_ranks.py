@@ -223,6 +223,6 @@ def test_a_killed_rank_ends_the_others_at_once(tmp_path: Path) -> None:
     processes[1].kill()
     killed = time.monotonic()
     said = outputs(processes)[0]
-    assert time.monotonic() - killed < 60
+    assert time.monotonic() - killed < 120
     assert processes[0].returncode == 2
     assert "error: one of the 2 processes of the run ended" in said
