@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from turnhalle.agents.chat import Chat
 from turnhalle.agents.core import Group
+from turnhalle.agents.engines.base import Engine
+from turnhalle.agents.llm import LLMPolicy
 from turnhalle.agents.policy import Policy
 from turnhalle.agents.ranks import ALONE, World
 from turnhalle.agents.rollout import Job, Watch, rollout_groups
@@ -15,7 +18,7 @@ from turnhalle.envs.seeding import derive_rng, derive_seed
 from .credit.assign import assign_credit
 from .credit.episodes import read_episodes
 from .curriculum import Curriculum
-from .options import TrainOptions
+from .options import RolloutOptions, TrainOptions
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,3 +101,9 @@ class Sampler:
     def _num_teaching(self, groups: Sequence[Group]) -> int:
         credit = assign_credit(read_episodes(groups), self.options.credit)
         return credit.num_teaching
+
+
+def open_policy(options: RolloutOptions, engine: Engine, chat: Chat) -> LLMPolicy:
+    """The policy that a run trains, on its engine."""
+    sampling, most = options.sampling(), options.max_concurrent
+    return LLMPolicy("policy", engine, chat, sampling, most, options.overflow)

@@ -18,7 +18,6 @@ from turnhalle.agents.core import Group
 from turnhalle.agents.engines.open import open_engine
 from turnhalle.agents.engines.parity import require_adapter_in_force
 from turnhalle.agents.evaluate import Evaluation
-from turnhalle.agents.llm import LLMPolicy
 from turnhalle.agents.models import load_model
 from turnhalle.agents.process import tune_process
 from turnhalle.agents.ranks import ALONE, World
@@ -44,7 +43,7 @@ from .progress import Listener
 from .records import step_records
 from .reference import Reference
 from .run_folder import RunFolder
-from .sampling import Sampler
+from .sampling import Sampler, open_policy
 from .shaping import kl_prices, leave_out, overlong_prices, pay
 from .sharing import check_ranks
 from .stopping import reason_to_stop
@@ -112,25 +111,13 @@ class Trainer:
         self._engine = open_engine(options.engine, self._lm, options.rollout.max_context)
         require_adapter_in_force(self._lm, self._engine)
         self._engine.load_adapter(self._step, self._lm.trainable())
-        rollout = options.rollout
-        self._policy = LLMPolicy(
-            "policy",
-            self._engine,
-            chat,
-            rollout.sampling(),
-            rollout.max_concurrent,
-            rollout.overflow,
-        )
+        self._policy = open_policy(options.rollout, self._engine, chat)
         self._sampler = Sampler(options, factories, self._policy, playing)
-        # Nobody writes into the folder before all have seen what is there.
-        world.exchange(None)
-        self._store = RunStore(folder, create=not resume) if world.is_first else Unkept()
-        if world.is_first:
-            self._home.keep_start(start)
+        self._store = self._begin_store(start, resume)
         self._reference = Reference(self._lm, start) if options.kl.weight else None
         objective, reference = options.objective, self._reference
         self._learner = Learner(
-            self._lm, options.learn, rollout.temperature, objective, reference, world
+            self._lm, options.learn, options.rollout.temperature, objective, reference, world
         )
         self._curriculum = Curriculum.begin(options.curriculum) if options.curriculum else None
         self._faults = FaultLog(self._store, listener, state.get("failed_updates", 0))
@@ -178,6 +165,16 @@ class Trainer:
         """Close the store and the engine."""
         self._store.close()
         self._engine.shutdown()
+
+    def _begin_store(self, start: Path | None, resume: bool) -> RunStore:
+        """Open what the first rank writes."""
+        # Nobody writes into the folder before all have seen what is there.
+        self._world.exchange(None)
+        if not self._world.is_first:
+            return Unkept()
+        store = RunStore(self.folder, create=not resume)
+        self._home.keep_start(start)
+        return store
 
     def _go_on(self, checkpoint: Path, state: dict[str, Any]) -> None:
         """Put back what a checkpoint holds besides the adapter."""
