@@ -72,7 +72,9 @@ def save(lm: LanguageModel, folder: Path) -> None:
     assert lm.peft is not None
     # A frozen copy that training compares with stays behind.
     trained = [str(lm.peft.active_adapter)]
-    lm.peft.save_pretrained(str(folder), selected_adapters=trained)
+    # Asking the model for its state would send layers apart that FSDP2 has cut.
+    state = dict(lm.peft.named_parameters())
+    lm.peft.save_pretrained(str(folder), selected_adapters=trained, state_dict=state)
 
 
 def twin(lm: LanguageModel) -> LanguageModel:

@@ -13,6 +13,7 @@ from turnhalle.envs.registry import EnvFactory
 from .core import Trajectory
 from .limits import DEFAULT_LIMITS, LimitOptions
 from .policy import Policy
+from .ranks import ALONE, World
 from .rollout import Job, Watch, rollout
 from .stats import Estimate, paired_difference, wilson
 from .store import RunStore
@@ -94,10 +95,12 @@ def evaluate(
     seed: int = 0,
     watch: Watch | None = None,
     limits: LimitOptions = DEFAULT_LIMITS,
+    world: World = ALONE,
 ) -> Evaluation:
     """Play tasks 0 to `tasks` - 1 of a split, once each, with sampling seeds fixed by `seed`."""
     jobs = [Job(split, index, 0, seed) for index in range(tasks)]
-    result = Evaluation(policy.name, rollout(factory, policy, jobs, watch, limits))
+    played = world.spread(jobs, lambda own: rollout(factory, policy, own, watch, limits))
+    result = Evaluation(policy.name, played)
     if not result.counted:
         raise EnvError(
             f"every episode failed outside, the first with: {result.trajectories[0].error}"

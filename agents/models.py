@@ -190,7 +190,7 @@ def _device(name: str) -> torch.device:
     import torch
 
     if name == "auto":
-        return torch.device("cuda:0" if torch.cuda.is_available() else "cpu")
+        name = "cuda" if torch.cuda.is_available() else "cpu"
     try:
         device = torch.device(name)
     except RuntimeError as error:
@@ -200,7 +200,9 @@ def _device(name: str) -> torch.device:
     if device.type == "cuda":
         if not torch.cuda.is_available():
             raise ConfigError("model.device is cuda, but PyTorch sees no CUDA device; give cpu")
-        device = torch.device("cuda", device.index or 0)
+        # Of several processes each has a GPU of its own as the current one.
+        index = torch.cuda.current_device() if device.index is None else device.index
+        device = torch.device("cuda", index)
     return device
 
 

@@ -34,7 +34,8 @@ from turnhalle.training.batch import make_batch
 from turnhalle.training.credit.assign import assign_credit
 from turnhalle.training.credit.episodes import read_episodes
 from turnhalle.training.credit.options import CreditOptions
-from turnhalle.training.learner import Learner, LearnOptions
+from turnhalle.training.learn_options import LearnOptions
+from turnhalle.training.learner import Learner
 
 ROOT = Path(__file__).parents[1]
 TASKS, GROUP, TURNS, TOKENS = 8, 8, 3, 32

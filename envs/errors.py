@@ -124,6 +124,12 @@ class DivergedError(TurnhalleError, ArithmeticError):
     boundary = "training"
 
 
+class RankError(TurnhalleError, ConnectionError):
+    """Another process of the run ended, or did not answer in time."""
+
+    boundary = "ranks"
+
+
 class StoreError(TurnhalleError, OSError):
     """A run folder that cannot be created, opened or resumed."""
 

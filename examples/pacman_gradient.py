@@ -26,7 +26,8 @@ from turnhalle.training.batch import Batch, lay_out
 from turnhalle.training.credit.assign import assign_credit
 from turnhalle.training.credit.episodes import Episodes, read_episodes
 from turnhalle.training.credit.options import CreditOptions
-from turnhalle.training.learner import Learner, LearnOptions
+from turnhalle.training.learn_options import LearnOptions
+from turnhalle.training.learner import Learner
 from turnhalle.training.losses.kl import kl_estimate
 from turnhalle.training.losses.options import LossOptions
 from turnhalle.training.objective import Objective

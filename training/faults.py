@@ -19,8 +19,8 @@ class NotFiniteError(Exception):
         """Sequences of the update."""
 
 
-def require_finite(scores: Scores, part: Batch, chosen: Sequence[int]) -> None:
-    """Refuse a part with a log-prob or an advantage that is no number.
+def not_finite(scores: Scores, part: Batch, chosen: Sequence[int]) -> list[int]:
+    """The sequences of a part with a log-prob or an advantage that is no number.
 
     A row cannot be masked after the fact: 0 times NaN is NaN in the backward pass too.
 
@@ -28,15 +28,11 @@ def require_finite(scores: Scores, part: Batch, chosen: Sequence[int]) -> None:
         scores: Of the part.
         part: Sequences of an update.
         chosen: Which ones of the update they are.
-
-    Raises:
-        NotFiniteError: Names the sequences of the update.
     """
     is_bad = ~torch.isfinite(scores.logprobs.detach())
     is_bad |= ~torch.isfinite(torch.from_numpy(part.advantage).to(is_bad.device))
-    if is_bad.any():
-        bad = torch.unique(torch.from_numpy(part.sequence)[is_bad.cpu()]).tolist()
-        raise NotFiniteError([chosen[i] for i in bad])
+    bad = torch.from_numpy(part.sequence)[is_bad.cpu()]
+    return [chosen[i] for i in torch.unique(bad).tolist()]
 
 
 def is_out_of_memory(error: Exception) -> bool:

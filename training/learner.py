@@ -8,42 +8,23 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field
 
 from turnhalle.agents.engines.parity import require_parity
 from turnhalle.agents.lm import LanguageModel
+from turnhalle.agents.ranks import ALONE, World
 from turnhalle.envs.errors import EngineError
 from turnhalle.envs.seeding import derive_rng
 
 from .batch import Batch
-from .faults import NotFiniteError, is_out_of_memory, require_finite
+from .faults import NotFiniteError, is_out_of_memory, not_finite
+from .learn_options import LearnOptions
 from .losses.correction import correction_metrics, correction_weights
+from .metrics import add_up
 from .objective import Objective
 from .reference import Reference
 from .scoring import Scores, score, score_all
+from .sharing import Sharing, by_kind, clip_gradient
 from .value import ValueHead
-
-
-class LearnOptions(BaseModel):
-    """How the policy is updated."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    learning_rate: float = Field(2e-3, gt=0)
-    """Peak of Adam's step size; large because only a small adapter is trained."""
-    warmup_steps: int = Field(2, ge=0)
-    final_share: float = Field(0.1, ge=0, le=1)
-    """The learning rate falls along a line to this share of its peak."""
-    minibatches: int = Field(2, ge=1)
-    """Optimizer steps a batch; each sees its own part of the trajectories."""
-    epochs: int = Field(1, ge=1)
-    """Times that a batch is gone through; ratios are always to the policy before the first."""
-    max_grad_norm: float = Field(0.3, gt=0)
-    micro_batch_tokens: int = Field(16384, ge=1)
-    """Tokens of one forward pass, padding included; bounds the memory."""
-    beta1: float = Field(0.9, ge=0, lt=1)
-    beta2: float = Field(0.99, ge=0, lt=1)
-    weight_decay: float = Field(0.0, ge=0)
 
 
 @dataclass(slots=True)
@@ -72,6 +53,7 @@ class Learner:
         temperature: float,
         objective: Objective | None = None,
         reference: Reference | None = None,
+        world: World = ALONE,
     ) -> None:
         """Prepare the optimizer.
 
@@ -81,15 +63,21 @@ class Learner:
             temperature: That the tokens are sampled at: it is part of the policy.
             objective: What is descended; plain PPO by default.
             reference: The policy that training started from, where the objective names a price.
+            world: The processes that compute an update together; all are given the same batches.
+
+        Raises:
+            ConfigError: The base cannot be sharded.
         """
         self.lm, self.options, self.temperature = lm, options, temperature
         self.objective = objective or Objective()
         self.reference = reference
+        self._sharing = Sharing(lm, world, options.shard)
         self.micro_batch_tokens = options.micro_batch_tokens
-        self.parameters = list(lm.trainable().values())
+        with self._sharing.apart():
+            self.parameters = list(lm.trainable().values())
         value = self.objective.value
         self.critic = None if value is None else ValueHead(int(lm.config.hidden_size), lm.device)
-        groups: list[dict[str, object]] = [{"params": self.parameters}]
+        groups: list[dict[str, object]] = [{"params": kind} for kind in by_kind(self.parameters)]
         if self.critic is not None and value is not None:
             groups.append({"params": list(self.critic.parameters()), "peak": value.learning_rate})
         self.optimizer = torch.optim.AdamW(
@@ -138,8 +126,12 @@ class Learner:
     def update(self, batch: Batch, learning_rate: float, seed: int) -> Update:
         """Train on a batch."""
         self._set_rate(learning_rate)
+        with self._sharing.apart():
+            return self._update(batch, seed)
+
+    def _update(self, batch: Batch, seed: int) -> Update:
         done = Update({})
-        totals: dict[str, float] = {}
+        totals: list[dict[str, float]] = []
         norms: list[float] = []
         rows = 0
         for epoch in range(self.options.epochs):
@@ -153,10 +145,9 @@ class Learner:
                 self.optimizer.step()
                 norms.append(norm)
                 rows += part.num_rows
-                for name, value in sums.items():
-                    totals[name] = totals.get(name, 0.0) + value
+                totals.append(sums)
         if rows:
-            done.metrics = {name: value / rows for name, value in totals.items()}
+            done.metrics = {name: value / rows for name, value in add_up(totals).items()}
             done.metrics["grad_norm"] = sum(norms) / len(norms)
         return done
 
@@ -198,31 +189,46 @@ class Learner:
                 done.dropped += [int(minibatch.episode[i]) for i in error.sequences]
                 minibatch = minibatch.without(error.sequences)
             except (RuntimeError, MemoryError) as error:
-                if not is_out_of_memory(error):
+                if self._sharing.is_in_step or not is_out_of_memory(error):
                     raise
                 done.notes.append(self._halve(minibatch, error))
 
     def _accumulate(self, minibatch: Batch) -> dict[str, float]:
-        """Add up the gradient of a minibatch; sums over its rows."""
+        """Add up the gradient of a minibatch over all ranks; sums over its rows.
+
+        Raises:
+            NotFiniteError: Of some sequences, on any rank.
+        """
         self.optimizer.zero_grad(set_to_none=True)
-        sums: dict[str, float] = {}
-        for chosen in minibatch.parts(self.micro_batch_tokens):
+        shares = self._sharing.compute(lambda: self._own_gradient(minibatch))
+        if bad := [i for _, of_rank in shares for i in of_rank]:
+            raise NotFiniteError(bad)
+        self._sharing.add_gradients(self.optimizer)
+        return add_up(sums for sums, _ in shares)
+
+    def _own_gradient(self, minibatch: Batch) -> tuple[dict[str, float], list[int]]:
+        """Add up this rank's gradient; sums over its rows, and sequences that are no numbers."""
+        sums: list[dict[str, float]] = []
+        bad: list[int] = []
+        for chosen in self._sharing.parts(minibatch, self.micro_batch_tokens):
+            if not chosen:
+                self._sharing.keep_step()
+                continue
             part = minibatch.select(chosen)
             scores = score(self.lm, part, self.temperature, self.critic)
-            require_finite(scores, part, chosen)
+            bad += not_finite(scores, part, chosen)
             total, part_sums = self.objective.of_part(part, scores, minibatch)
             total.backward()
-            for name, value in part_sums.items():
-                sums[name] = sums.get(name, 0.0) + value
-        return sums
+            sums.append(part_sums)
+        return add_up(sums), bad
 
     def _clip(self) -> float:
         """Clip the gradient; its norm before that. The critic's head never crowds out the trunk."""
         bound = self.options.max_grad_norm
-        norm = float(torch.nn.utils.clip_grad_norm_(self.parameters, bound))
+        norm = clip_gradient(self.parameters, bound)
         if self.critic is None:
             return norm
-        of_critic = float(torch.nn.utils.clip_grad_norm_(self.critic.parameters(), bound))
+        of_critic = clip_gradient(list(self.critic.parameters()), bound)
         return norm if np.isfinite(of_critic) else of_critic
 
     def _blame(self, minibatch: Batch) -> list[int]:
@@ -266,7 +272,11 @@ class Learner:
         def score_part(part: Batch) -> torch.Tensor:
             return pick(score(self.lm, part, self.temperature, self.critic))
 
-        return score_all(batch, self.micro_batch_tokens, score_part, of_turns)
+        parts = self._sharing.parts(batch, self.micro_batch_tokens)
+        scores = self._sharing.compute(lambda: score_all(batch, parts, score_part, of_turns))
+        # Every row is one rank's; it is 0 on the others.
+        total: NDArray[np.float32] = np.sum(scores, axis=0)
+        return total
 
 
 def _logprobs(scores: Scores) -> torch.Tensor:
@@ -276,15 +286,3 @@ def _logprobs(scores: Scores) -> torch.Tensor:
 def _values(scores: Scores) -> torch.Tensor:
     assert scores.values is not None
     return scores.values
-
-
-def scheduled_rate(options: LearnOptions, step: int, steps: int) -> float:
-    """Learning rate of step 1 to `steps`: a linear warm-up, then a line to `final_share`.
-
-    No warm-up outlasts the run: the last step at the latest has the full rate.
-    """
-    warmup = min(options.warmup_steps, steps - 1)
-    if step <= warmup:
-        return options.learning_rate * step / (warmup + 1)
-    done = (step - warmup - 1) / max(1, steps - warmup - 1)
-    return options.learning_rate * (1.0 + done * (options.final_share - 1.0))

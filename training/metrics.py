@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
@@ -70,3 +70,12 @@ def critic_metrics(values: Floats, targets: Floats) -> dict[str, float]:
         "value_loss": float(np.mean(error**2)) / 2.0,
         "explained_variance": 1.0 - float(np.var(error)) / spread if spread else 0.0,
     }
+
+
+def add_up(parts: Iterable[Mapping[str, float]]) -> dict[str, float]:
+    """Sums of what parts of a batch come to, by name."""
+    total: dict[str, float] = {}
+    for part in parts:
+        for name, value in part.items():
+            total[name] = total.get(name, 0.0) + value
+    return total

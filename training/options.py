@@ -17,7 +17,7 @@ from turnhalle.envs.options import EnvOptions
 
 from .credit.options import CreditOptions
 from .curriculum import CurriculumOptions
-from .learner import LearnOptions
+from .learn_options import LearnOptions
 from .losses.correction import CorrectionOptions
 from .losses.options import KlOptions, LossOptions
 from .objective import Objective

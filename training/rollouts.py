@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, wait
 from contextlib import AbstractContextManager, nullcontext
@@ -20,15 +21,15 @@ from turnhalle.agents.chat import Chat
 from turnhalle.agents.core import Group
 from turnhalle.agents.engines.open import open_engine
 from turnhalle.agents.engines.parity import require_adapter_in_force
-from turnhalle.agents.llm import LLMPolicy
 from turnhalle.agents.lm import LanguageModel
+from turnhalle.agents.ranks import ALONE, World
 from turnhalle.envs.registry import EnvFactory
 
 from .curriculum import Curriculum
 from .interrupt import StopRequest
 from .options import TrainOptions
 from .progress import Listener
-from .sampling import Sampler
+from .sampling import Sampler, open_policy
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +53,7 @@ class Rollouts:
         chat: Chat,
         listener: Listener,
         stop: StopRequest,
+        world: World = ALONE,
     ) -> None:
         """Start the engine, and make sure that it samples from the model's adapter.
 
@@ -64,20 +66,14 @@ class Rollouts:
         sampled = twin(lm) if rollout.lookahead else lm
         self.engine = open_engine(options.engine, sampled, rollout.max_context)
         require_adapter_in_force(lm, self.engine)
-        self.policy = LLMPolicy(
-            "policy",
-            self.engine,
-            chat,
-            rollout.sampling(),
-            rollout.max_concurrent,
-            rollout.overflow,
-        )
+        self.policy = open_policy(rollout, self.engine, chat)
         self.curriculum = Curriculum.begin(options.curriculum) if options.curriculum else None
         """After the last batch that was taken."""
         self.behind: Snapshot | None = None
         """Who plays the batch after it, where that is not the adapter in training."""
         self._options, self._lm, self._listener, self._stop = options, lm, listener, stop
-        self._sampler = Sampler(options, factories, self.policy)
+        self._world = world
+        self._sampler = Sampler(options, factories, self.policy, world)
         self._ahead: Future[Played] | None = None
         self._is_dropped = False
 
@@ -125,7 +121,8 @@ class Rollouts:
         groups, metrics = self._sampler.play(
             step, self.curriculum, lambda done, total: watch(done, total) or self._is_dropped
         )
-        metrics |= {f"drift/{name}": float(n) for name, n in self.policy.drift.items() if n}
+        drift = sum(self._world.exchange(self.policy.drift), Counter[str]())
+        metrics |= {f"drift/{name}": float(n) for name, n in drift.items()}
         if self.curriculum is not None:
             metrics["difficulty"] = float(self.curriculum.level)
         metrics["time/rollout"] = time.perf_counter() - started

@@ -5,8 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from turnhalle.agents.chat import Chat
 from turnhalle.agents.core import Group
+from turnhalle.agents.engines.base import Engine
+from turnhalle.agents.llm import LLMPolicy
 from turnhalle.agents.policy import Policy
+from turnhalle.agents.ranks import ALONE, World
 from turnhalle.agents.rollout import Job, Watch, rollout_groups
 from turnhalle.envs.registry import EnvFactory
 from turnhalle.envs.seeding import derive_rng, derive_seed
@@ -14,7 +18,7 @@ from turnhalle.envs.seeding import derive_rng, derive_seed
 from .credit.assign import assign_credit
 from .credit.episodes import read_episodes
 from .curriculum import Curriculum
-from .options import TrainOptions
+from .options import RolloutOptions, TrainOptions
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +29,8 @@ class Sampler:
     factories: Sequence[EnvFactory]
     """Of `env`, then of each one of `mix`."""
     policy: Policy
+    world: World = ALONE
+    """Each rank plays some of the tasks; all get all groups."""
 
     def play(
         self, step: int, curriculum: Curriculum | None, watch: Watch
@@ -47,6 +53,12 @@ class Sampler:
         return groups, {"refilled_groups": float(refills)} if budget else {}
 
     def _round(
+        self, step: int, numbers: Sequence[int], curriculum: Curriculum | None, watch: Watch
+    ) -> list[Group]:
+        """Play tasks by their numbers, on all ranks."""
+        return self.world.spread(numbers, lambda own: self._own(step, own, curriculum, watch))
+
+    def _own(
         self, step: int, numbers: Sequence[int], curriculum: Curriculum | None, watch: Watch
     ) -> list[Group]:
         """Play tasks by their numbers, environment by environment."""
@@ -89,3 +101,9 @@ class Sampler:
     def _num_teaching(self, groups: Sequence[Group]) -> int:
         credit = assign_credit(read_episodes(groups), self.options.credit)
         return credit.num_teaching
+
+
+def open_policy(options: RolloutOptions, engine: Engine, chat: Chat) -> LLMPolicy:
+    """The policy that a run trains, on its engine."""
+    sampling, most = options.sampling(), options.max_concurrent
+    return LLMPolicy("policy", engine, chat, sampling, most, options.overflow)

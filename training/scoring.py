@@ -46,12 +46,18 @@ def score(
 
 @torch.no_grad()
 def score_all(
-    batch: Batch, max_tokens: int, score_part: Callable[[Batch], torch.Tensor], of_turns: bool
+    batch: Batch,
+    parts: Sequence[Sequence[int]],
+    score_part: Callable[[Batch], torch.Tensor],
+    of_turns: bool,
 ) -> NDArray[np.float32]:
-    """Score a batch in parts; `[M]` in the order of the batch's rows, or `[turns]` of its turns."""
+    """Score parts of a batch; `[M]` in the order of the batch's rows, or `[turns]` of its turns.
+
+    What is in no part is 0.
+    """
     count = int(batch.is_first.sum()) if of_turns else batch.num_rows
     scores = np.zeros(count, dtype=np.float32)
-    for part in batch.parts(max_tokens):
+    for part in parts:
         rows = batch.rows_of(part)
         if of_turns:
             rows = batch.turn_id[rows[batch.is_first[rows]]]

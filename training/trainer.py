@@ -17,6 +17,7 @@ from turnhalle.agents.core import Group
 from turnhalle.agents.evaluate import Evaluation
 from turnhalle.agents.models import load_model
 from turnhalle.agents.process import tune_process
+from turnhalle.agents.ranks import ALONE, World
 from turnhalle.agents.store import RunStore
 from turnhalle.envs.errors import InterruptedRunError
 from turnhalle.envs.seeding import derive_seed
@@ -29,7 +30,8 @@ from .credit.episodes import Episodes, read_episodes
 from .curriculum import Curriculum
 from .fault_log import FaultLog
 from .interrupt import StopRequest
-from .learner import Learner, scheduled_rate
+from .learn_options import scheduled_rate
+from .learner import Learner
 from .measure import Examiner
 from .metrics import critic_metrics, rollout_metrics, staleness
 from .options import TrainOptions
@@ -39,7 +41,9 @@ from .reference import Reference
 from .rollouts import Rollouts
 from .run_folder import RunFolder
 from .shaping import kl_prices, leave_out, overlong_prices, pay
+from .sharing import check_ranks
 from .stopping import reason_to_stop
+from .unkept import Unkept
 
 LOW_SUCCESS = 0.05
 """Below this, most groups have no variance and there is nothing to learn from."""
@@ -61,7 +65,13 @@ class Trainer:
     """One training run in one folder. Everything that can be refused is refused on construction."""
 
     def __init__(
-        self, options: TrainOptions, folder: Path, listener: Listener, *, resume: bool = False
+        self,
+        options: TrainOptions,
+        folder: Path,
+        listener: Listener,
+        *,
+        resume: bool = False,
+        world: World = ALONE,
     ) -> None:
         """Prepare a run.
 
@@ -70,6 +80,7 @@ class Trainer:
             folder: Where the run lives.
             listener: Who is told.
             resume: Go on from the last checkpoint in `folder`.
+            world: The processes that train together; all are given the same.
 
         Raises:
             ConfigError: Options that cannot work.
@@ -77,7 +88,9 @@ class Trainer:
             StoreError: The folder holds a run already, or none to resume.
         """
         options.check()
+        check_ranks(options, world)
         self.options, self.folder, self.listener = options, folder, listener
+        self._world, playing = world, world.another()
         factories = open_environments(options)
         check_context(options)
         self._home = RunFolder(folder, resume=resume)
@@ -92,20 +105,18 @@ class Trainer:
         )
         tune_process(self._lm.num_parameters)
         self._stop = StopRequest(listener)
-        self._rollouts = Rollouts(options, factories, self._lm, chat, listener, self._stop)
-        self._store = RunStore(folder, create=not resume)
-        self._home.keep_start(start)
+        self._rollouts = Rollouts(options, factories, self._lm, chat, listener, self._stop, playing)
+        self._store = self._begin_store(start, resume)
         reference = Reference(self._lm, start) if options.kl.weight else None
-        self._learner = Learner(
-            self._lm, options.learn, options.rollout.temperature, options.objective, reference
-        )
+        temperature, objective = options.rollout.temperature, options.objective
+        self._learner = Learner(self._lm, options.learn, temperature, objective, reference, world)
         self._faults = FaultLog(self._store, listener, state.get("failed_updates", 0))
         if self._home.checkpoint is not None:
             self._go_on(self._home.checkpoint, state)
         self._store.forget_after(self._step)
         self._store.put("options", options.model_dump(mode="json"))
         policy = self._rollouts.policy
-        self._examiner = Examiner(factories, policy, options, self._store, listener)
+        self._examiner = Examiner(factories, policy, options, self._store, listener, playing)
         self._is_parity_checked = False
 
     def run(self) -> RunResult:
@@ -140,12 +151,23 @@ class Trainer:
             finally:
                 self._rollouts.drop()
         self._save()
-        return RunResult(self.folder, self._home.export(), before, after, reason)
+        adapter = self._world.first(self._home.export)
+        return RunResult(self.folder, adapter, before, after, reason)
 
     def close(self) -> None:
         """Close the store and the engine."""
         self._store.close()
         self._rollouts.engine.shutdown()
+
+    def _begin_store(self, start: Path | None, resume: bool) -> RunStore:
+        """Open what the first rank writes."""
+        # Nobody writes into the folder before all have seen what is there.
+        self._world.exchange(None)
+        if not self._world.is_first:
+            return Unkept()
+        store = RunStore(self.folder, create=not resume)
+        self._home.keep_start(start)
+        return store
 
     def _train_step(self, step: int) -> None:
         """One step: rollouts, credit, update, record."""
@@ -209,6 +231,9 @@ class Trainer:
         return self._examiner.measure(step, self._stop.watch("evaluation"))
 
     def _reason_to_stop(self) -> str | None:
+        return self._world.first(self._find_reason)
+
+    def _find_reason(self) -> str | None:
         reason = reason_to_stop(self._store.metrics, self.options.stop) if self._step else None
         event = (self._step, "early_stop", reason)
         if reason is not None and event not in self._store.events():
@@ -221,6 +246,8 @@ class Trainer:
         self.listener.note(text)
 
     def _save(self) -> None:
+        if not self._world.is_first:
+            return
         rollouts = self._rollouts
         state: dict[str, Any] = {
             "step": self._step,

@@ -15,7 +15,8 @@ from turnhalle.agents.models import ModelOptions, load_model
 from turnhalle.envs.errors import EngineError
 from turnhalle.training import learner as learner_module
 from turnhalle.training.batch import Batch
-from turnhalle.training.learner import Learner, LearnOptions, scheduled_rate
+from turnhalle.training.learn_options import LearnOptions, scheduled_rate
+from turnhalle.training.learner import Learner
 from turnhalle.training.losses.correction import CorrectionOptions
 from turnhalle.training.losses.options import KlOptions, LossOptions
 from turnhalle.training.objective import Objective

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import closing
+from contextlib import closing, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -22,6 +22,7 @@ from turnhalle.commands.options import (
 )
 
 if TYPE_CHECKING:
+    from turnhalle.agents.ranks import World
     from turnhalle.training.options import TrainOptions
 
 
@@ -53,13 +54,10 @@ def train(
     from turnhalle.agents.models import require_packages
 
     require_packages()
-    from turnhalle.commands.display import train_display
-    from turnhalle.commands.summary import print_summary
+    from turnhalle.agents.ranks import open_world
     from turnhalle.config import load_options
     from turnhalle.envs.errors import ConfigError
     from turnhalle.training.options import TrainOptions
-    from turnhalle.training.report import write_report
-    from turnhalle.training.trainer import Trainer
 
     overrides: dict[str, Any] = {
         "env.id": env,
@@ -71,18 +69,34 @@ def train(
     if resume is None:
         overrides["steps"] = steps
         options = load_options(TrainOptions, recipe or "quickstart", overrides, set or ())
-        folder = out or next_folder(Path("runs"), short_name(options.env.id))
+        folder = out
     elif recipe or out or set or any(value is not None for value in overrides.values()):
         raise ConfigError("a resumed run keeps its options; only --steps may change")
     else:
         options, folder = _saved_options(resume, steps), resume
+    with open_world(options.model.device) as world:
+        name = short_name(options.env.id)
+        folder = world.first(lambda: folder or next_folder(Path("runs"), name))
+        _run(options, folder, resume is not None, world)
+
+
+def _run(options: TrainOptions, folder: Path, is_resumed: bool, world: World) -> None:
+    """Train; the first of several processes shows it."""
+    from turnhalle.commands.display import train_display
+    from turnhalle.commands.summary import print_summary
+    from turnhalle.training.progress import Silent
+    from turnhalle.training.report import write_report
+    from turnhalle.training.trainer import Trainer
+
     console = make_console()
+    display = train_display(console, options, folder) if world.is_first else nullcontext(Silent())
     with (
-        train_display(console, options, folder) as listener,
-        closing(Trainer(options, folder, listener, resume=resume is not None)) as trainer,
+        display as listener,
+        closing(Trainer(options, folder, listener, resume=is_resumed, world=world)) as trainer,
     ):
         result = trainer.run()
-    print_summary(console, options, result, write_report(folder))
+    if world.is_first:
+        print_summary(console, options, result, write_report(folder))
 
 
 def _saved_options(folder: Path, steps: int | None) -> TrainOptions:
