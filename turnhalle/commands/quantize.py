@@ -176,9 +176,9 @@ def _report(console: Console, contest: Contest, folder: Path, kept: Sequence[str
 def _damages(plan: Plan) -> Table:
     """The layers that suffer most."""
     worst = sorted(plan.damages, key=lambda damage: damage.kl, reverse=True)[:_WORST]
-    table = Table(title=f"NF4, layer by layer: the {len(worst)} worst of {len(plan.damages)}")
-    for name in ("layer", "KL", "weight error", "output error", "kept in 16 bits"):
-        table.add_column(name)
+    table = Table(title=f"NF4, layer by layer: the {len(worst)} worst of {len(plan.damages)} (KL, relative errors)")
+    for name in ("layer", "KL", "weights", "outputs", "kept"):
+        table.add_column(name, no_wrap=True)
     for damage in worst:
         table.add_row(
             damage.unit.name,
