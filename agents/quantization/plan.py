@@ -9,6 +9,7 @@ report measures what comes out.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -165,7 +166,7 @@ def _measure(
     size = sum(float(weight.square().sum()) for weight in weights)
     count = sum(weight.numel() for weight in weights)
     extra = round(count * (16 - FOUR_BITS) / 8)
-    return Damage(unit, kl, (error / size) ** 0.5, outputs.relative_error, extra)
+    return Damage(unit, kl, math.sqrt(error / size), outputs.relative_error, extra)
 
 
 class _Outputs:
@@ -177,7 +178,7 @@ class _Outputs:
     @property
     def relative_error(self) -> float:
         """Root of the sums' ratio."""
-        return (self._error / self._size) ** 0.5
+        return math.sqrt(self._error / self._size)
 
     def compare(self, weight: torch.Tensor) -> Callable[..., None]:
         """A forward hook of the layer that had this weight."""

@@ -84,10 +84,11 @@ def quantize(
             plan = contest.plan(budget)
         console.print(_damages(plan))
         kept = plan.skip_names
-    if out is not None and format == "dynamic":
-        _write(console, contest, out, "nf4", kept)
-    elif out is not None:
-        _write(console, contest, out, format, [])
+    if out is not None:
+        if format == "dynamic":
+            _write(console, contest, out, "nf4", kept)
+        else:
+            _write(console, contest, out, format, [])
     if report is not None:
         _report(console, contest, report, kept)
 
@@ -176,7 +177,8 @@ def _report(console: Console, contest: Contest, folder: Path, kept: Sequence[str
 def _damages(plan: Plan) -> Table:
     """The layers that suffer most."""
     worst = sorted(plan.damages, key=lambda damage: damage.kl, reverse=True)[:_WORST]
-    table = Table(title=f"NF4, layer by layer: the {len(worst)} worst of {len(plan.damages)} (KL, relative errors)")
+    title = f"NF4, layer by layer: the {len(worst)} worst of {len(plan.damages)}"
+    table = Table(title=f"{title} (errors are relative)")
     for name in ("layer", "KL", "weights", "outputs", "kept"):
         table.add_column(name, no_wrap=True)
     for damage in worst:

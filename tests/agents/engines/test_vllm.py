@@ -420,7 +420,7 @@ def test_an_int8_base_is_refused(lm: LanguageModel) -> None:
     from turnhalle.agents.engines.vllm import VllmEngine
 
     rounded = load_model(ModelOptions(precision="int8", device="cpu"), lora_seed=0)
-    with pytest.raises(ConfigError, match='give engine.name="transformers"'):
+    with pytest.raises(ConfigError, match='give engine\\.name="transformers"'):
         VllmEngine(rounded, VllmOptions())
 
 

@@ -90,7 +90,9 @@ def test_layers_that_stay_anyway_are_no_units(make_model: Any) -> None:
     assert {unit.name.rpartition(".")[2] for unit in units} == {"down_proj", "o_proj"}
 
 
-@pytest.mark.parametrize("name", ["model.layers.0.mlp.down_proj", "model.layers.1.self_attn.o_proj"])  # fmt: skip
+@pytest.mark.parametrize(
+    "name", ["model.layers.0.mlp.down_proj", "model.layers.1.self_attn.o_proj"]
+)
 def test_the_layer_that_suffers_is_found_and_kept(make_model: Any, name: str) -> None:
     lm = load(make_model("llama"))
     plant_outliers(lm, name)

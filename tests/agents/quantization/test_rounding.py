@@ -13,7 +13,9 @@ def weight() -> torch.Tensor:
     return torch.randn(96, 256, generator=torch.Generator().manual_seed(0))
 
 
-@pytest.mark.parametrize(("kind", "levels", "most"), [("int3", 8, 0.19), ("int2", 4, 0.35), ("ternary", 3, 0.44)])  # fmt: skip
+@pytest.mark.parametrize(
+    ("kind", "levels", "most"), [("int3", 8, 0.19), ("int2", 4, 0.35), ("ternary", 3, 0.44)]
+)
 def test_simulated_weights_have_few_levels_a_block_and_the_error_that_theory_has(
     weight: torch.Tensor, kind: str, levels: int, most: float
 ) -> None:
@@ -40,7 +42,9 @@ def test_a_last_block_may_be_shorter_and_zeros_stay_zero() -> None:
 def test_bits_count_what_a_weight_and_its_scale_take() -> None:
     from bitsandbytes.functional import quantize_4bit
 
-    packed, state = quantize_4bit(torch.randn(256, 1024), quant_type="nf4", compress_statistics=True)
+    packed, state = quantize_4bit(
+        torch.randn(256, 1024), quant_type="nf4", compress_statistics=True
+    )
     taken = packed.nbytes + state.absmax.nbytes + state.state2.absmax.nbytes
     assert 8 * taken / (256 * 1024) == pytest.approx(FOUR_BITS)
     assert bits_of("ternary") == pytest.approx(1.585 + 0.25, abs=1e-3)
