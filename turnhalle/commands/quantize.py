@@ -19,6 +19,24 @@ if TYPE_CHECKING:
     from turnhalle.agents.quantization.plan import Plan
     from turnhalle.envs.registry import EnvFactory
 
+Report = Annotated[
+    Path | None, typer.Option(help="Folder for a table and a plot of 16 to 1.58 bits.")
+]
+Held = Annotated[
+    Literal["dynamic", "nf4", "fp4", "int8"],
+    typer.Option(help="`dynamic` is nf4 with the layers that suffer most in 16 bits."),
+]
+Budget = Annotated[
+    float, typer.Option(help="How much larger than nf4 `dynamic` may be: 0.1 is 10 %.", min=0)
+]
+Text = Annotated[
+    Path | None,
+    typer.Option(help="Measure on this file: chats (.jsonl), or plain text; else on episodes."),
+]
+Passages = Annotated[
+    int, typer.Option(help="Episodes or passages to measure on; half of them choose.", min=2)
+]
+
 _WORST = 12
 """Most rows of the table of damages."""
 
@@ -26,23 +44,11 @@ _WORST = 12
 def quantize(
     model: Annotated[str, typer.Argument(help="Model folder, Hugging Face name, or `tiny`.")],
     out: Out = None,
-    report: Annotated[
-        Path | None, typer.Option(help="Folder for a table and a plot of 16 to 1.58 bits.")
-    ] = None,
-    format: Annotated[
-        Literal["dynamic", "nf4", "fp4", "int8"],
-        typer.Option(help="`dynamic` is nf4 with the layers that suffer most in 16 bits."),
-    ] = "dynamic",
-    budget: Annotated[
-        float, typer.Option(help="How much larger than nf4 `dynamic` may be: 0.1 is 10 %.", min=0)
-    ] = 0.1,
-    text: Annotated[
-        Path | None,
-        typer.Option(help="Measure on this file: chats (.jsonl), or plain text; else on episodes."),
-    ] = None,
-    passages: Annotated[
-        int, typer.Option(help="Episodes or passages to measure on; half of them choose.", min=2)
-    ] = 128,
+    report: Report = None,
+    format: Held = "dynamic",
+    budget: Budget = 0.1,
+    text: Text = None,
+    passages: Passages = 128,
     env: EnvName = "tools",
     difficulty: Difficulty = None,
     option: Options = None,
