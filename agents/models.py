@@ -31,6 +31,9 @@ _log = logging.getLogger("turnhalle")
 _TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "spiece.model")
 
 
+Precision = Literal["auto", "nf4", "fp4", "int8", "fp32", "bf16", "fp16"]
+
+
 class ModelOptions(BaseModel):
     """Which model, and how it is held."""
 
@@ -38,8 +41,9 @@ class ModelOptions(BaseModel):
 
     name: str = "tiny"
     """Folder, Hugging Face name, or "tiny", the built-in policy."""
-    precision: Literal["nf4", "fp32", "bf16", "fp16"] = "nf4"
-    """How the frozen base is held; nf4 uses double quantisation."""
+    precision: Precision = "auto"
+    """How the frozen base is held: "auto" (as its folder says where that is quantised, else nf4),
+    nf4 or fp4 (4 bits, with double quantisation), int8, fp32, bf16 or fp16."""
     device: str = "auto"
     """"auto" (CUDA where there is one), "cpu", "cuda" or "cuda:0"."""
     lora_rank: int = Field(16, ge=1)
@@ -68,15 +72,15 @@ def load_model(
     require_packages(options.precision)
     folder = resolve_model(options.name)
     device = _device(options.device)
-    config = _read_config(folder, options.name)
+    config = load_config(options.name)
     from .lm import LanguageModel
-    from .quantize import guard_cpu, quantization
+    from .quantization.bnb import guard_cpu, held_in, quantize_on_load
     from .quiet import Quiet
 
-    torch_dtype = _dtype(options.precision, device)
-    kwargs: dict[str, Any] = {"dtype": torch_dtype, "device_map": {"": str(device)}}
-    if options.precision == "nf4":
-        kwargs["quantization_config"] = quantization(config, torch_dtype, device)
+    precision = held_in(config, options.precision, options.name)
+    dtype = _dtype(precision, device)
+    kwargs: dict[str, Any] = {"dtype": dtype, "device_map": {"": str(device)}}
+    kwargs |= quantize_on_load(config, precision, dtype, device)
     from transformers import AutoModelForCausalLM
 
     with Quiet():
@@ -105,7 +109,7 @@ def load_tokenizer(name: str) -> PreTrainedTokenizerBase:
         ModelError: No such model, no tokenizer, or one of another model.
     """
     folder = resolve_model(name)
-    config = _read_config(folder, name)
+    config = load_config(name)
     _require_tokenizer(folder, name)
     from transformers import AutoTokenizer
 
@@ -155,8 +159,42 @@ def context_limit(name: str) -> int:
     Raises:
         ModelError: No such model.
     """
-    config = _read_config(resolve_model(name), name)
+    config = load_config(name)
     return int(config.get_text_config().max_position_embeddings)
+
+
+def load_config(name: str) -> Any:
+    """The transformers config of a causal language model.
+
+    Raises:
+        ModelError: No such model, or one of another kind.
+    """
+    folder = resolve_model(name)
+    from transformers import AutoConfig
+    from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING
+
+    from .quiet import Quiet
+
+    with Quiet():
+        try:
+            config = AutoConfig.from_pretrained(folder)
+        except (OSError, ValueError) as error:
+            raise ModelError(f"cannot read the model {name!r}: {_first_line(error)}") from error
+    if type(config) not in MODEL_FOR_CAUSAL_LM_MAPPING:
+        raise ModelError(f"{name} is a {config.model_type!r} model, no causal language model")
+    return config
+
+
+def held_precision(options: ModelOptions) -> str:
+    """How the base will be held: what "auto" comes to; read without the weights.
+
+    Raises:
+        ModelError: No such model, or one that is quantised otherwise than asked for.
+    """
+    from .quantization.bnb import held_in
+
+    config = load_config(options.name)
+    return held_in(config, options.precision, options.name)
 
 
 def read_settings(name: str) -> dict[str, Any]:
@@ -168,13 +206,14 @@ def read_settings(name: str) -> dict[str, Any]:
     return settings
 
 
-def require_packages(precision: str = "fp32") -> None:
+def require_packages(precision: Precision = "fp32") -> None:
     """Refuse before anything long starts where a package is missing.
 
     Raises:
         ConfigError: Says which, and how to install it.
     """
-    needed = ["torch", "transformers", "peft"] + (["bitsandbytes"] if precision == "nf4" else [])
+    is_quantized = precision not in ("fp32", "bf16", "fp16")
+    needed = ["torch", "transformers", "peft"] + ["bitsandbytes"] * is_quantized
     missing = [name for name in needed if importlib.util.find_spec(name) is None]
     if missing:
         extra = ""
@@ -212,22 +251,6 @@ def _dtype(precision: str, device: torch.device) -> torch.dtype:
     by_name = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
     on_device = torch.float32 if device.type == "cpu" else torch.bfloat16
     return by_name.get(precision, on_device)
-
-
-def _read_config(folder: str, name: str) -> Any:
-    from transformers import AutoConfig
-    from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING
-
-    from .quiet import Quiet
-
-    with Quiet():
-        try:
-            config = AutoConfig.from_pretrained(folder)
-        except (OSError, ValueError) as error:
-            raise ModelError(f"cannot read the model {name!r}: {_first_line(error)}") from error
-    if type(config) not in MODEL_FOR_CAUSAL_LM_MAPPING:
-        raise ModelError(f"{name} is a {config.model_type!r} model, no causal language model")
-    return config
 
 
 def _require_tokenizer(folder: str, name: str) -> None:

@@ -6,8 +6,9 @@ import logging
 
 from transformers.utils import logging as transformers_logging
 
-_TALKATIVE = ("bitsandbytes.backends.cpu.ops",)
-"""Loggers that warn of what does not concern us: bitsandbytes misses an optional CPU kernel."""
+_TALKATIVE = ("bitsandbytes.backends.cpu.ops", "bitsandbytes.autograd._functions")
+"""Loggers that warn of what does not concern us: bitsandbytes misses an optional CPU kernel, and
+says at every int8 layer that it rounds."""
 
 
 class Quiet:

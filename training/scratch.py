@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from pydantic import BaseModel, ConfigDict, Field
 
-from turnhalle.agents.quantize import BLOCK_SIZE
+from turnhalle.agents.quantization.bnb import BLOCK_SIZE
 from turnhalle.envs.errors import ConfigError
 
 if TYPE_CHECKING:

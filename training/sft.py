@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch.nn.utils import parametrize
 
 from turnhalle.agents.lm import LanguageModel
-from turnhalle.agents.quantize import snap
+from turnhalle.agents.quantization.snap import snap
 from turnhalle.envs.seeding import derive_rng
 from turnhalle.kernels.logprob import token_logprobs
 

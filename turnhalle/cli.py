@@ -14,6 +14,7 @@ from turnhalle.commands.envs import envs
 from turnhalle.commands.new import new
 from turnhalle.commands.play import play
 from turnhalle.commands.prime import prime
+from turnhalle.commands.quantize import quantize
 from turnhalle.commands.reward import reward
 from turnhalle.commands.runs import runs
 from turnhalle.commands.sandbox import sandbox
@@ -27,7 +28,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (train, bench, prime, check, envs, play, new, runs):
+for command in (train, bench, prime, quantize, check, envs, play, new, runs):
     app.command()(command)
 app.add_typer(reward, name="reward")
 app.add_typer(sandbox, name="sandbox")

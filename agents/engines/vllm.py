@@ -145,6 +145,11 @@ class VllmEngine:
                     'and computes in 16 bits (on a GPU); here give "exact"'
                 )
             return str(lm.model.config._name_or_path)
+        if getattr(lm.model, "is_loaded_in_8bit", False):
+            raise ConfigError(
+                "an int8 base rounds activations too, which vLLM would do in another way; give "
+                'engine.name="transformers", or a base in 4 or 16 bits'
+            )
         write_base(lm, Path(self._folder.name))
         return Path(self._folder.name)
 

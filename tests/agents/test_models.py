@@ -32,7 +32,7 @@ def copy(folder: Path, to: Path) -> Path:
 
 
 @pytest.mark.parametrize("architecture", ["qwen3", "llama", "gemma", "gemma3", "mistral"])
-@pytest.mark.parametrize("precision", ["fp32", "nf4", "bf16"])
+@pytest.mark.parametrize("precision", ["fp32", "nf4", "fp4", "int8", "bf16"])
 def test_any_architecture_loads_in_any_precision(
     make_model: Any, architecture: str, precision: str
 ) -> None:
@@ -40,7 +40,9 @@ def test_any_architecture_loads_in_any_precision(
     hidden = lm.hidden_states(torch.arange(12)[None])
     assert lm.head(hidden).shape == (1, 12, lm.config.vocab_size)
     quantised = [m for m in lm.model.modules() if type(m).__name__ == "Linear4bit"]
-    assert bool(quantised) is (precision == "nf4")
+    assert bool(quantised) is (precision in ("nf4", "fp4"))
+    eighths = [m for m in lm.model.modules() if type(m).__name__ == "Linear8bitLt"]
+    assert bool(eighths) is (precision == "int8")
     assert all(m.weight.quant_state.nested for m in quantised)
     trained = lm.trainable()
     assert trained

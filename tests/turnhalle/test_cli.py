@@ -37,7 +37,17 @@ def test_every_command_shows_an_example(command: str, run: Any) -> None:
 
 
 def test_the_commands_are_those_of_the_design() -> None:
-    assert COMMANDS == ["train", "bench", "prime", "check", "envs", "play", "new", "runs"]
+    assert COMMANDS == [
+        "train",
+        "bench",
+        "prime",
+        "quantize",
+        "check",
+        "envs",
+        "play",
+        "new",
+        "runs",
+    ]
 
 
 @pytest.mark.parametrize(

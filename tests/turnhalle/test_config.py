@@ -58,7 +58,10 @@ def test_values_are_toml_and_bare_words_are_text() -> None:
             "rollout.group_size = 0: Input should be greater than or equal to 1",
         ),
         ("rollout.temperature=0", "rollout.temperature = 0: Input should be greater than 0"),
-        ("model.precision=int3", "Input should be 'nf4', 'fp32', 'bf16' or 'fp16'"),
+        (
+            "model.precision=int3",
+            "Input should be 'auto', 'nf4', 'fp4', 'int8', 'fp32', 'bf16' or 'fp16'",
+        ),
         ("steps=many", "steps = 'many': Input should be a valid integer"),
         ("steps", "--set takes key=value, got 'steps'"),
         ("steps.more=3", "steps.more: steps is a value, it has no keys"),

@@ -143,12 +143,13 @@ class Listeners:
 @contextmanager
 def train_display(console: Console, options: TrainOptions, folder: Path) -> Iterator[Listener]:
     """Show a run while the block runs, and write it to TensorBoard."""
+    from turnhalle.agents.models import held_precision
     from turnhalle.training.tensorboard import TensorBoard
 
-    rollout = options.rollout
+    rollout, model = options.rollout, options.model
     console.print(
-        f"[bold]{options.env.id}[/] with {options.model.name} ({options.model.precision}, LoRA "
-        f"rank {options.model.lora_rank}): {options.steps} steps of {rollout.tasks} tasks x "
+        f"[bold]{options.env.id}[/] with {model.name} ({held_precision(model)}, LoRA rank "
+        f"{model.lora_rank}): {options.steps} steps of {rollout.tasks} tasks x "
         f"{rollout.group_size} rollouts, into {folder}",
     )
     board = TensorBoard(folder / "tensorboard")

@@ -27,6 +27,7 @@ from turnhalle.agents.llm import LLMPolicy
 from turnhalle.agents.lm import LanguageModel
 from turnhalle.agents.models import ModelOptions, load_model
 from turnhalle.agents.process import tune_process
+from turnhalle.agents.quantization.folder import write_folder
 from turnhalle.agents.rollout import Job, rollout
 from turnhalle.envs.errors import ConfigError, EngineError
 from turnhalle.envs.registry import resolve
@@ -408,15 +409,25 @@ def test_a_4_bit_base_in_32_bits_cannot_stay_in_4_bits(lm: LanguageModel) -> Non
         VllmEngine(lm, VllmOptions(base="bnb"))
 
 
+def test_an_int8_base_is_refused(lm: LanguageModel) -> None:
+    from turnhalle.agents.engines.vllm import VllmEngine
+
+    rounded = load_model(ModelOptions(precision="int8", device="cpu"), lora_seed=0)
+    with pytest.raises(ConfigError, match='give engine\\.name="transformers"'):
+        VllmEngine(rounded, VllmOptions())
+
+
 def test_a_run_trains_with_vllm(tmp_path: Path) -> None:
     from turnhalle.agents.store import RunStore
     from turnhalle.training.options import TrainOptions
     from turnhalle.training.progress import Silent
     from turnhalle.training.trainer import Trainer
 
+    write_folder("tiny", tmp_path / "small", "nf4", ["model.layers.0.self_attn.o_proj"])
     options = TrainOptions.model_validate(
         {
             "env": {"id": "tools"},
+            "model": {"name": str(tmp_path / "small")},
             "engine": {"name": "vllm", "parity_every": 1, "vllm": {"sleep": True}},
             "rollout": {"tasks": 8, "group_size": 4, "max_new_tokens": 32},
             "evaluate": {"tasks": 20, "every": 0},

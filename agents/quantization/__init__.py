@@ -1,0 +1,1 @@
+"""Weights in few bits: exact through bitsandbytes, planned by measured damage, compared."""
