@@ -87,12 +87,9 @@ class Driver:
     def _admit(self) -> None:
         while self._waiting and len(self._live) < self._policy.max_concurrent:
             number, job = self._waiting.popleft()
-            episode = Episode(self._factory(), job, number, self._limits.max_observation_chars)
+            episode = Episode(self._factory.open(), job, number, self._limits.max_observation_chars)
             self._live[number] = episode
-            if episode.is_blocking:
-                self._calls.call(number, episode.reset, self._limits.turn_timeout_s)
-            else:
-                self._attend(_now(number, episode.reset))
+            self._run(number, episode, episode.reset)
 
     def _collect(self) -> None:
         """Take what environments answered; waits only where there is nothing else to do."""
@@ -111,16 +108,21 @@ class Driver:
     def _act(self, decision: Decision) -> None:
         number = decision.episode
         episode = self._live[number]
-        step = episode.decide(decision)
-        if step is None:
+        is_fork = len(episode.record.turns) + 1 in self._branch.at
+        if not episode.decide(decision, self._branch.factor - 1 if is_fork else 0):
             self._finish(number)
-        elif (step_async := getattr(episode.env, "step_async", None)) is not None:
-            work: Any = lambda: step_async(decision.action)  # noqa: E731
-            self._calls.await_(number, work, self._limits.turn_timeout_s)
-        elif episode.is_blocking:
-            self._calls.call(number, step, self._limits.turn_timeout_s)
+        elif episode.is_awaited:
+            self._calls.await_(number, episode.step_async, self._limits.turn_timeout_s)
         else:
-            self._attend(_now(number, step))
+            self._run(number, episode, episode.step)
+
+    def _run(self, number: int, episode: Episode, work: Callable[[], Any]) -> None:
+        """Let an environment work: here, or in a thread where it may block."""
+        if not episode.is_blocking:
+            self._attend(_now(number, work))
+            return
+        kill = getattr(episode.env, "kill", None)
+        self._calls.call(number, work, self._limits.turn_timeout_s, kill)
 
     def _attend(self, answer: Answer) -> None:
         """An environment answered, to `reset` or to `step`."""

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
 from turnhalle.envs.core import Message, StepInfo, StopReason
-from turnhalle.envs.env import TextEnv
 from turnhalle.envs.errors import EnvError, EnvTimeoutError, EpisodeOverError, OutsideError
+from turnhalle.envs.playable import Playable
 from turnhalle.envs.tasks import Task
 
 from .core import Trajectory, Turn
@@ -49,7 +48,7 @@ class Episode:
     apart, so that the former may happen in another thread.
     """
 
-    def __init__(self, env: TextEnv, job: Job, root: int, max_chars: int) -> None:
+    def __init__(self, env: Playable, job: Job, root: int, max_chars: int) -> None:
         self.env, self.job, self.root = env, job, root
         """`root` is the place of the job among the jobs; forks keep it."""
         self.info = StepInfo(messages=[])
@@ -62,6 +61,8 @@ class Episode:
         self._max_chars = max_chars
         self._observation = ""
         self._decision: Decision | None = None
+        self._num_forks = 0
+        self._forks: list[Playable] = []
 
     @property
     def record(self) -> Trajectory:
@@ -84,15 +85,44 @@ class Episode:
         self.started, self.is_begun = time.monotonic(), True
         self._see(observation, info)
 
-    def decide(self, decision: Decision) -> Callable[[], Step] | None:
-        """Take a decision; the step of the environment that it asks for, or None at the end."""
+    @property
+    def is_awaited(self) -> bool:
+        """Has the environment a `step_async`?"""
+        return hasattr(self.env, "step_async")
+
+    def decide(self, decision: Decision, num_forks: int) -> bool:
+        """Take a decision; does it ask for a step of the environment?
+
+        Args:
+            decision: The policy's.
+            num_forks: How often the environment is forked after that step.
+        """
         if decision.stop is None:
-            self._decision = decision
-            return lambda: self.env.step(decision.action)
+            self._decision, self._num_forks = decision, num_forks
+            return True
         self.record.stop, self.record.error = decision.stop, decision.error
         self.record.truncated = decision.error is None
         self.record.final_observation = self._observation
-        return None
+        return False
+
+    def step(self) -> Step:
+        """Play the decision; forks are made here too, because they take time as steps do."""
+        return self._forked(self.env.step(self._action))
+
+    async def step_async(self) -> Step:
+        """Like `step`, awaited."""
+        env: Any = self.env
+        return self._forked(await env.step_async(self._action))
+
+    @property
+    def _action(self) -> str:
+        assert self._decision is not None
+        return self._decision.action
+
+    def _forked(self, step: Step) -> Step:
+        is_over = step[2] or step[3]
+        self._forks = [] if is_over else [self.env.fork() for _ in range(self._num_forks)]
+        return step
 
     def took(self, step: Step) -> bool:
         """Record a step; False once the episode is over."""
@@ -133,13 +163,9 @@ class Episode:
         self.record.stop, self.record.error = StopReason.TIMEOUT, why
 
     def fork(self, sample: int) -> Episode:
-        """Another episode that goes on from here, with an environment of its own.
-
-        Raises:
-            ConfigError: The environment cannot be snapshot.
-        """
+        """Another episode that goes on from here, with an environment that `step` forked."""
         job = replace(self.job, sample=sample)
-        other = Episode(self.env.fork(), job, self.root, self._max_chars)
+        other = Episode(self._forks.pop(), job, self.root, self._max_chars)
         other.trajectory = replace(
             self.record,
             sample=sample,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -268,12 +269,13 @@ class Trainer:
 def _open_environments(options: TrainOptions) -> list[EnvFactory]:
     """The environments, after a task of each split and difficulty that the run will ask for."""
     factories = [part.factory() for part in (options.env, *(m.env for m in options.mix))]
-    for factory in factories:
-        for split in ("train", "eval"):
-            factory().reset(options={"split": split, "task": 0})
+    asked: list[Any] = [(f, {"split": s, "task": 0}) for f in factories for s in ("train", "eval")]
     if options.curriculum:
-        for difficulty in (options.curriculum.first, options.curriculum.last):
-            factories[0]().reset(options={"task": 0, "difficulty": difficulty})
+        levels = (options.curriculum.first, options.curriculum.last)
+        asked += [(factories[0], {"task": 0, "difficulty": level}) for level in levels]
+    for factory, task in asked:
+        with closing(factory.open()) as env:
+            env.reset(options=task)
     return factories
 
 
