@@ -169,5 +169,5 @@ def test_what_no_other_process_could_find_is_refused() -> None:
         EnvFactory(factory.cls, kwargs={"max_turns": object()}, isolation=Isolation()).open()
     with pytest.raises(UnknownNameError, match="size"):
         options("Talk", options={"size": 1}).factory()
-    with pytest.raises(ConfigError, match="give env.isolation="):
+    with pytest.raises(ConfigError, match=r"give env\.isolation="):
         EnvOptions(id="tools", memory_gib=1.0).factory()
