@@ -27,6 +27,11 @@ class SlotCache(Cache):
         self._width = 0
         self._span = 0
 
+    @property
+    def length(self) -> int:
+        """Tokens that a row has room for."""
+        return 0 if self.keys[0] is None else self.keys[0].shape[2]
+
     def select(
         self, rows: torch.Tensor | None, positions: torch.Tensor, width: int, span: int
     ) -> None:
