@@ -76,6 +76,8 @@ class TransformersEngine:
         session = self._seats.sessions.get(request.session)
         check_request(self, request, session is not None and session.request is not None)
         session = self._seats.open(request.session)
+        if request.parent is not None:
+            self._seats.inherit(session, request.parent)
         session.request = request
         session.token_ids, session.logprobs, session.kept_mass = [], [], []
         # At least the last token must be fed: its logits are what the turn is sampled from.

@@ -55,6 +55,14 @@ class Seats:
         self.sessions[key] = session
         return session
 
+    def inherit(self, session: Session, parent: int) -> None:
+        """Give a new session what is in the row of another, if both have one."""
+        source = self.sessions.get(parent)
+        if source is None or source.slot is None or session.slot is None or session.cached:
+            return
+        self._cache.copy(source.slot, [session.slot], len(source.cached))
+        session.cached = list(source.cached)
+
     def close(self, key: int) -> Session | None:
         """Forget a session; its row is free."""
         session = self.sessions.pop(key, None)
