@@ -205,7 +205,7 @@ class ServerEngine:
             "prompt": request.token_ids,
             "temperature": request.sampling.temperature,
             "max_tokens": min(request.sampling.max_new_tokens, room),
-            "seed": request.seed - 2**64 if request.seed >= 2**63 else request.seed,
+            "seed": request.seed & (2**63 - 1),  # a signed number there, and -1 is none
             "stop_token_ids": sorted(request.stop_ids),
             "ignore_eos": True,  # the chat says what ends a turn, not the checkpoint
             "logprobs": 0,
