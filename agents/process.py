@@ -15,7 +15,7 @@ _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 _KEEP_BYTES = 2**30
 _LARGE_BYTES = 2**25
 """Blocks from here on are given back: caches that grow leave holes where nothing fits (measured:
-2,000 episodes with 1 GiB of keys and values took 4.2 GiB without this bound, and 1.5 GiB with it)."""
+2,000 episodes with 1 GiB of keys and values took 4.2 GiB without this bound, 1.5 GiB with it)."""
 
 
 def tune_process(num_parameters: int) -> None:
