@@ -3,8 +3,9 @@
 Blocking calls run in a bounded pool of daemon threads, coroutines in one event loop of their own.
 Python cannot kill a thread: one that hangs is left behind, its answer is dropped should it ever
 come, and another takes its place, up to a cap. A process that must not keep such threads has to be
-restarted; they hold it up no longer than itself. What nobody waits for never takes a place in the
-pool: it has a thread of its own.
+restarted; they hold it up no longer than itself. A call that can be killed is killed instead, and
+its thread goes on. What nobody waits for never takes a place in the pool: it has a thread of its
+own.
 """
 
 from __future__ import annotations
@@ -29,6 +30,8 @@ class _Call:
     key: int
     work: Callable[[], Any]
     timeout_s: float
+    kill: Callable[[], None] | None = None
+    """Makes `work` end at once; None where nothing can."""
     started: float | None = None
     """When a thread took it; None while it waits for one."""
     is_done: bool = False
@@ -72,9 +75,22 @@ class Calls:
         """Most threads that may work now: those that hang beyond the cap are not replaced."""
         return self.max_threads - max(0, self.num_abandoned - self.max_abandoned)
 
-    def call(self, key: int, work: Callable[[], Any], timeout_s: float) -> None:
-        """Run a function in a thread; its time counts from when a thread takes it."""
-        call = _Call(key, work, timeout_s)
+    def call(
+        self,
+        key: int,
+        work: Callable[[], Any],
+        timeout_s: float,
+        kill: Callable[[], None] | None = None,
+    ) -> None:
+        """Run a function in a thread; its time counts from when a thread takes it.
+
+        Args:
+            key: Names the call.
+            work: The function.
+            timeout_s: What it may take.
+            kill: Makes it end at once; called where nobody waits for it any more.
+        """
+        call = _Call(key, work, timeout_s, kill)
         self._open[key] = call
         self._waiting.put(call)
         if self._num_threads < min(self._capacity, len(self._open)):
@@ -97,6 +113,8 @@ class Calls:
             is_running = call.started is not None and not call.is_done
         if (task := self._tasks.pop(key, None)) is not None:
             task.cancel()
+        elif is_running and call.kill is not None:
+            call.kill()
         elif is_running:
             self._abandon()
         return is_running
@@ -178,7 +196,7 @@ class Calls:
                 answer.value = call.work()
             except BaseException as error:  # whatever it is, who asked is told
                 answer.error = error
-            if not self._end(call):
+            if not self._end(call) and call.kill is None:
                 return  # abandoned: another thread has taken this one's place
             self._answers.put((call, answer))
 

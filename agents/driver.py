@@ -95,7 +95,7 @@ class Driver:
         free = self._policy.max_concurrent - sum(self._leaves.values())
         while self._waiting and (free >= self._branch.num_leaves or not self._live):
             number, job = self._waiting.popleft()
-            episode = Episode(self._factory(), job, number, self._limits.max_observation_chars)
+            episode = Episode(self._factory.open(), job, number, self._limits.max_observation_chars)
             self._live[number] = episode
             self._leaves[number] = self._branch.num_leaves
             free -= self._branch.num_leaves
@@ -104,8 +104,10 @@ class Driver:
     def _ask(self, number: int, work: Callable[[], Any], take: Take, num_answers: int = 1) -> None:
         """Have an environment work, where it keeps nobody waiting."""
         self._asked[number] = take
-        if self._live[number].is_blocking:
-            self._calls.call(number, work, num_answers * self._limits.turn_timeout_s)
+        episode = self._live[number]
+        if episode.is_blocking:
+            kill = getattr(episode.env, "kill", None)
+            self._calls.call(number, work, num_answers * self._limits.turn_timeout_s, kill)
         else:
             self._attend(_now(number, work))
 

@@ -9,8 +9,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from turnhalle.envs.core import Message, StepInfo, StopReason
-from turnhalle.envs.env import TextEnv
 from turnhalle.envs.errors import EnvError, EnvTimeoutError, EpisodeOverError, OutsideError
+from turnhalle.envs.playable import Playable
 from turnhalle.envs.tasks import Task
 
 from .core import Trajectory, Turn
@@ -49,7 +49,7 @@ class Episode:
     apart, so that the former may happen in another thread.
     """
 
-    def __init__(self, env: TextEnv, job: Job, root: int, max_chars: int) -> None:
+    def __init__(self, env: Playable, job: Job, root: int, max_chars: int) -> None:
         self.env, self.job, self.root = env, job, root
         """`root` is the place of the job among the jobs; forks keep it."""
         self.info = StepInfo(messages=[])
@@ -141,7 +141,7 @@ class Episode:
             ConfigError: The environment cannot be snapshot.
         """
         job = replace(self.job, sample=sample)
-        other = Episode(self.env.anew(), job, self.root, self._max_chars)
+        other = Episode(self.env, job, self.root, self._max_chars)
         other.trajectory = replace(
             self.record,
             sample=sample,
@@ -152,7 +152,7 @@ class Episode:
         other.info, other._observation = self.info, self._observation
         other.started = self.started
         try:
-            other.env.set_state(self.env.get_state())
+            other.env = self.env.fork()
             other.is_begun = True
         except EnvError as error:
             other.failed(error)
@@ -160,6 +160,7 @@ class Episode:
             turns = len(other.trajectory.turns)
             why = f"{self.env.id} is not the same when it is replayed: it ends before turn {turns}"
             other.failed(EnvError(why))
+        other.is_lost = not other.is_begun  # what it has is its parent's environment
         return other
 
     def close(self) -> None:

@@ -24,6 +24,8 @@ class _Episode:
     talk: Conversation
     seed: int
     num_samples: int = 0
+    parent: int | None = None
+    """The episode that it was forked from, until its first turn."""
 
 
 @dataclass
@@ -74,7 +76,7 @@ class LLMPolicy:
     def fork(self, episode: int, opening: Opening) -> None:
         """Begin a conversation with the history of another."""
         parent = self._episodes[episode]
-        forked = _Episode(parent.talk.fork(), opening.seed, parent.num_samples)
+        forked = _Episode(parent.talk.fork(), opening.seed, parent.num_samples, episode)
         self._episodes[opening.episode] = forked
         self.observe(opening.episode, opening.messages)
 
@@ -99,7 +101,8 @@ class LLMPolicy:
             self._stopped.append(Decision(number, "", stop=StopReason.CONTEXT))
             return
         seed = derive_seed(episode.seed, episode.num_samples)
-        request = Request(number, list(context), seed, self.sampling, self.chat.stop_ids)
+        parent, episode.parent = episode.parent, None
+        request = Request(number, list(context), seed, self.sampling, self.chat.stop_ids, parent)
         try:
             self.engine.submit(request)
         except EngineError as error:

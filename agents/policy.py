@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from turnhalle.envs.core import Message, StopReason, ToolSpec
-from turnhalle.envs.env import TextEnv
+from turnhalle.envs.playable import Playable
 
 from .core import Segment
 
@@ -21,7 +21,7 @@ class Opening:
     tools: list[ToolSpec]
     seed: int
     """Seed of whatever the policy draws in this episode."""
-    env: TextEnv
+    env: Playable
     """For scripted policies, which may look behind the curtain; others never touch it."""
 
 

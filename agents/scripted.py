@@ -7,14 +7,14 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from turnhalle.envs.core import Message
-from turnhalle.envs.env import TextEnv
 from turnhalle.envs.errors import ConfigError, unknown_name
+from turnhalle.envs.playable import Playable
 from turnhalle.envs.registry import EnvFactory
 from turnhalle.envs.seeding import derive_rng
 
 from .policy import Decision, Opening
 
-Act = Callable[[TextEnv, random.Random], str]
+Act = Callable[[Playable, random.Random], str]
 
 _POOL_TASKS = 32
 _POOL_SIZE = 512
@@ -27,7 +27,7 @@ class ScriptedPolicy:
     name: str
     act: Act
     max_concurrent: int = 256
-    _episodes: dict[int, tuple[TextEnv, random.Random]] = field(default_factory=dict)
+    _episodes: dict[int, tuple[Playable, random.Random]] = field(default_factory=dict)
     _ready: dict[int, None] = field(default_factory=dict)
     """Episodes that wait for a decision, in the order they came."""
 

@@ -239,7 +239,7 @@ class TextEnv(World):
         snapshot["replies"] = self._replies.to_json()
         if kind == "state":
             snapshot |= {"observations": list(self._observations), "is_over": self._is_over}
-            snapshot["world"] = self.state()
+            snapshot["world"] = self._guarded(self.state)
         return snapshot
 
     @final
@@ -262,7 +262,7 @@ class TextEnv(World):
         self._observations = list(state["observations"])
         self.turn, self._turn_rng = len(self._journal), None
         self._is_over = state["is_over"]
-        self.restore(state["world"])
+        self._guarded(self.restore, state["world"])
 
     @final
     def fork(self) -> Self:

@@ -25,6 +25,8 @@ from gymnasium.envs.registration import EnvSpec
 
 from .env import TextEnv
 from .errors import ConfigError, TurnhalleError, UnknownNameError, unknown_name
+from .isolation import IsolatedEnv, Isolation
+from .playable import Playable
 
 ENTRY_POINTS = "turnhalle.envs"
 _ID = re.compile(r"^(?:(?P<space>[\w:.-]+)/)?(?P<name>[\w:.-]+?)(?:-v(?P<version>\d+))?$")
@@ -40,6 +42,8 @@ class EnvFactory:
     cls: type[TextEnv]
     spec: EnvSpec | None = None
     kwargs: dict[str, Any] = field(default_factory=dict)
+    isolation: Isolation | None = None
+    """What holds environments apart that a rollout opens; None: nothing does."""
 
     @property
     def id(self) -> str:
@@ -68,6 +72,14 @@ class EnvFactory:
             env.spec = copy.copy(self.spec)
             env.spec.kwargs = kwargs
         return env
+
+    def open(self) -> Playable:
+        """A new environment to be played: in a process of its own where `isolation` is set.
+
+        Raises:
+            ConfigError: Another process could not find the environment.
+        """
+        return self() if self.isolation is None else IsolatedEnv(self, self.isolation)
 
 
 def _options_of(cls: type[TextEnv]) -> list[str]:
@@ -144,7 +156,7 @@ def resolve(name: str, **kwargs: Any) -> EnvFactory:
         raise UnknownNameError(f"{name} has several environments; give one of {names}")
     if ":" in name:
         module_name, _, rest = name.rpartition(":")
-        module = _import(module_name)
+        module = import_module(module_name)
         if "/" not in rest:
             found = getattr(module, rest, None)
             if not (isinstance(found, type) and issubclass(found, TextEnv)):
@@ -167,7 +179,7 @@ def resolve_all(name: str, **kwargs: Any) -> list[EnvFactory]:
         return [resolve(name, **kwargs)]
     files = [p for p in sorted(folder.rglob("*.py")) if not p.name.startswith("test_")]
     files = files if folder.is_dir() else [folder]
-    modules = [_import(str(path)) for path in files]
+    modules = [import_module(str(path)) for path in files]
     found = [v for m in modules for v in vars(m).values() if _is_own_env(v, m)]
     if not found:
         raise UnknownNameError(f"no TextEnv in the {len(files)} Python files of {name!r}")
@@ -229,7 +241,7 @@ def _load(spec: EnvSpec) -> type[TextEnv]:
     return found
 
 
-def _import(name: str) -> ModuleType:
+def import_module(name: str) -> ModuleType:
     """Import a module by name, or a file by path (once)."""
     if not name.endswith(".py"):
         try:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from contextlib import closing
+from typing import Any
+
 from turnhalle.agents.models import context_limit
 from turnhalle.envs.errors import ConfigError
 from turnhalle.envs.registry import EnvFactory
@@ -12,12 +15,13 @@ from .options import TrainOptions
 def open_environments(options: TrainOptions) -> list[EnvFactory]:
     """The environments, after a task of each split and difficulty that the run will ask for."""
     factories = [part.factory() for part in (options.env, *(m.env for m in options.mix))]
-    for factory in factories:
-        for split in ("train", "eval"):
-            factory().reset(options={"split": split, "task": 0})
+    asked: list[Any] = [(f, {"split": s, "task": 0}) for f in factories for s in ("train", "eval")]
     if options.curriculum:
-        for difficulty in (options.curriculum.first, options.curriculum.last):
-            factories[0]().reset(options={"task": 0, "difficulty": difficulty})
+        levels = (options.curriculum.first, options.curriculum.last)
+        asked += [(factories[0], {"task": 0, "difficulty": level}) for level in levels]
+    for factory, task in asked:
+        with closing(factory.open()) as env:
+            env.reset(options=task)
     return factories
 
 

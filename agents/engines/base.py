@@ -53,6 +53,8 @@ class Request:
     """Seed of this turn: the sample does not depend on what else is in the batch."""
     sampling: Sampling
     stop_ids: frozenset[int]
+    parent: int | None = None
+    """Of a session's first turn: another session whose context this one began as."""
 
 
 @dataclass(slots=True)

@@ -13,6 +13,8 @@ from transformers.cache_utils import Cache
 
 GROWTH = 64
 """Capacity in tokens grows in steps of this, so that appending rarely reallocates."""
+_SPARE = 16
+"""And in rows, where forks ask for one after the other."""
 
 
 class SlotCache(Cache):
@@ -26,6 +28,11 @@ class SlotCache(Cache):
         self._positions: torch.Tensor = torch.empty(0)
         self._width = 0
         self._span = 0
+
+    @property
+    def length(self) -> int:
+        """Tokens that a row has room for."""
+        return 0 if self.keys[0] is None else self.keys[0].shape[2]
 
     def select(
         self, rows: torch.Tensor | None, positions: torch.Tensor, width: int, span: int
@@ -55,10 +62,14 @@ class SlotCache(Cache):
         return keys, values
 
     def copy(self, source: int, targets: list[int], length: int) -> None:
-        """Copy the first `length` positions of one row to others: a prompt that a group shares."""
-        for tensor in (*self.keys, *self.values):
-            assert tensor is not None
-            tensor[targets, :, :length] = tensor[source, :, :length]
+        """Copy the first `length` positions of one row to others, which may be new."""
+        slots = -(-(max(targets) + 1) // _SPARE) * _SPARE
+        for store in (self.keys, self.values):
+            for layer, tensor in enumerate(store):
+                if tensor is not None and max(targets) >= len(tensor):
+                    tensor = self._grown(store, layer, tensor, slots)
+                if tensor is not None:
+                    tensor[targets, :, :length] = tensor[source, :, :length]
 
     def move(self, sources: list[int]) -> None:
         """Make `sources`, in ascending order, the first rows, and let the rest go."""
@@ -84,7 +95,7 @@ class SlotCache(Cache):
     def _write(
         self, store: list[torch.Tensor | None], states: torch.Tensor, layer: int
     ) -> torch.Tensor:
-        tensor = self._grown(store, states, layer)
+        tensor = self._grown(store, layer, states, self._width)
         states = states.transpose(1, 2)
         if self._rows is None:
             rows = torch.arange(len(states), device=states.device)
@@ -94,16 +105,17 @@ class SlotCache(Cache):
         return tensor[self._rows, :, : self._span]
 
     def _grown(
-        self, store: list[torch.Tensor | None], states: torch.Tensor, layer: int
+        self, store: list[torch.Tensor | None], layer: int, like: torch.Tensor, slots: int
     ) -> torch.Tensor:
+        """The tensor of a layer, `[S, KV heads, L, D]` like another, with room for what comes."""
         old = store[layer]
-        _, heads, _, dim = states.shape
-        slots = max(self._width, 0 if old is None else old.shape[0])
+        _, heads, _, dim = like.shape
+        slots = max(slots, 0 if old is None else old.shape[0])
         length = max(self._span, 0 if old is None else old.shape[2])
         if old is not None and (slots, length) == (old.shape[0], old.shape[2]):
             return old
         length = -(-length // GROWTH) * GROWTH
-        new = states.new_zeros(slots, heads, length, dim)
+        new = like.new_zeros(slots, heads, length, dim)
         if old is not None:
             new[: old.shape[0], :, : old.shape[2]] = old
         store[layer] = new

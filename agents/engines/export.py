@@ -1,10 +1,12 @@
-"""The base as a plain checkpoint, with the exact values that the trainer computes with."""
+"""What engines of other makes read: the base as a plain checkpoint, adapters in peft's format."""
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
+import json
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -22,12 +24,40 @@ def write_base(lm: LanguageModel, folder: Path) -> None:
         lm: The trainer's model.
         folder: Gets `config.json` and safetensors, in the dtype that the model computes in.
     """
+    folder.mkdir(parents=True, exist_ok=True)
     config = copy.deepcopy(lm.model.config)
     if hasattr(config, "quantization_config"):
         del config.quantization_config
     config.dtype = lm.model.dtype
     config.save_pretrained(folder)
     _write_shards(lm, folder)
+
+
+def adapter_config(lm: LanguageModel) -> dict[str, Any] | None:
+    """Peft's configuration as plain JSON, which survives the way to another process."""
+    if lm.peft is None:
+        return None
+    config = lm.peft.peft_config[lm.peft.active_adapter].to_dict()
+    plain: dict[str, Any] = json.loads(json.dumps(config, default=_as_json))
+    return plain
+
+
+def adapter_bytes(tensors: Mapping[str, torch.Tensor]) -> bytes:
+    """An adapter's parameters, given by the trainer's names, as safetensors with peft's."""
+    from safetensors.torch import save
+
+    return save({_peft_name(name): t.detach().cpu().contiguous() for name, t in tensors.items()})
+
+
+def _as_json(value: Any) -> Any:
+    return sorted(value) if isinstance(value, set) else str(value)
+
+
+def _peft_name(name: str) -> str:
+    """Name of an adapter's parameter as in peft's files, which leave the adapter's name out."""
+    return "base_model.model." + name.replace(".lora_A.default.", ".lora_A.").replace(
+        ".lora_B.default.", ".lora_B."
+    )
 
 
 def _write_shards(lm: LanguageModel, folder: Path) -> None:

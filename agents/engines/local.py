@@ -29,8 +29,9 @@ _REFILL_SHARE = 0.5
 """New turns wait until they are this share of the running ones: one prefill for many rows costs
 about as much as for one (measured on two cores, the tiny policy: .3 to .7 are equal, 0 is 1.4x)."""
 
-_MAX_PREFILL_TOKENS = 8192
-"""Most tokens of one prefill pass, padding included: bounds its memory."""
+_MAX_PREFILL_TOKENS, _MAX_PREFILL_CONTEXT = 8192, 2**15
+"""Most tokens of one prefill pass, and most of the contexts that they attend to, padding included:
+both bound its memory."""
 
 
 class TransformersEngine:
@@ -76,6 +77,8 @@ class TransformersEngine:
         session = self._seats.sessions.get(request.session)
         check_request(self, request, session is not None and session.request is not None)
         session = self._seats.open(request.session)
+        if request.parent is not None:
+            self._seats.inherit(session, request.parent)
         session.request = request
         session.token_ids, session.logprobs, session.kept_mass = [], [], []
         # At least the last token must be fed: its logits are what the turn is sampled from.
@@ -146,10 +149,13 @@ class TransformersEngine:
             unique.setdefault(key, []).append(session)
         finished: list[Completion] = []
         batch: list[list[Session]] = []
+        longest = 0
         for twins in unique.values():
-            if batch and (len(batch) + 1) * len(tail(twins[0])) > _MAX_PREFILL_TOKENS:
+            longest, rows = max(longest, twins[0].length), len(batch) + 1
+            is_full = rows * longest > _MAX_PREFILL_CONTEXT
+            if batch and (is_full or rows * len(tail(twins[0])) > _MAX_PREFILL_TOKENS):
                 finished += self._prefill_batch(batch)
-                batch = []
+                batch, longest = [], twins[0].length
             batch.append(twins)
         return finished + self._prefill_batch(batch)
 

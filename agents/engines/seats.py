@@ -1,7 +1,8 @@
 """Sessions of the transformers engine, and who has a row of its cache.
 
-Without a budget every session has a row from its first turn to its end. With one, sessions that
-pause lose theirs, the longest unused before others, and have it computed again.
+Without a budget every session has a row from its first turn to its end. With one, rows are for
+turns that run, then for those that wait and were begun before others, then for sessions that pause,
+the longest unused last. Who loses a row has it computed again.
 """
 
 from __future__ import annotations
@@ -54,6 +55,14 @@ class Seats:
         self.sessions[key] = session
         return session
 
+    def inherit(self, session: Session, parent: int) -> None:
+        """Give a new session what is in the row of another, if both have one."""
+        source = self.sessions.get(parent)
+        if source is None or source.slot is None or session.slot is None or session.cached:
+            return
+        self._cache.copy(source.slot, [session.slot], len(source.cached))
+        session.cached = list(source.cached)
+
     def close(self, key: int) -> Session | None:
         """Forget a session; its row is free."""
         session = self.sessions.pop(key, None)
@@ -61,6 +70,7 @@ class Seats:
             self._vacate(session)
             if not self.sessions:
                 self._free, self.width = [], 0
+                self._cache.clear()
             elif len(self.sessions) * 2 < self.width:
                 self._compact()
         return session
@@ -71,22 +81,24 @@ class Seats:
             most = self._most_rows()
             holders = [s for s in self.sessions.values() if s.slot is not None]
             idle = [s for s in holders if s.request is None]
+            seated = [s for s in waiting if s.slot is not None]
             standing = [s for s in waiting if s.slot is None]
-            # Rows that are too many, and those that somebody waits for.
-            too_many = len(holders) + len(standing) - most
-            for session in idle[: max(0, too_many)]:
+            room = most - (len(holders) - len(idle) - len(seated))
+            ranked = [*seated, *standing, *reversed(idle)]
+            for session in ranked[max(0, room) :]:
                 self._vacate(session)
-                holders.remove(session)
             if most < self.width:
                 self._compact()  # rows that are free would grow with the longest all the same
-            for session in standing[: max(0, most - len(holders))]:
+            for session in standing[: max(0, room - len(seated))]:
                 session.slot = self._slot()
-        seated = [s for s in waiting if s.slot is not None]
-        return seated, [s for s in waiting if s.slot is None]
+        return (
+            [s for s in waiting if s.slot is not None],
+            [s for s in waiting if s.slot is None],
+        )
 
     def _most_rows(self) -> int:
         longest = max(session.length for session in self.sessions.values())
-        length = -(-longest // GROWTH) * GROWTH
+        length = -(-max(longest, self._cache.length) // GROWTH) * GROWTH
         return max(1, int(self._max_bytes // (self._token_bytes * length)))
 
     def _slot(self) -> int:

@@ -7,7 +7,6 @@ again from their seeds. A turn that it dies under three times is given up, and s
 
 from __future__ import annotations
 
-import json
 import logging
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -22,7 +21,7 @@ from turnhalle.envs.errors import ConfigError, EngineError
 
 from ..lm import LanguageModel
 from .base import Capabilities, Completion, Request, check_request
-from .export import write_base
+from .export import adapter_bytes, adapter_config, write_base
 from .options import VllmOptions
 from .vllm_core import Serving, VllmCore
 
@@ -61,7 +60,7 @@ class VllmEngine:
         self._folder = tempfile.TemporaryDirectory(prefix="turnhalle-vllm-")
         self._serving = Serving(
             self._base(lm), lm.model.dtype, lm.device.type == "cpu", self.max_context,
-            _lora_config(lm), options,
+            adapter_config(lm), options,
         )  # fmt: skip
         self._turns: dict[str, _Turn] = {}
         self._keys: dict[int, str] = {}
@@ -111,12 +110,9 @@ class VllmEngine:
         Raises:
             EngineError: Turns are running, or vLLM cannot serve the adapter.
         """
-        from safetensors.torch import save
-
         if self._turns:
             raise EngineError(f"{len(self._turns)} turns run; load an adapter between turns")
-        named = {_vllm_name(name): t.detach().cpu().contiguous() for name, t in tensors.items()}
-        self._blob = save(named)
+        self._blob = adapter_bytes(tensors)
         self._put_adapter(version)
 
     @contextmanager
@@ -217,23 +213,3 @@ class VllmEngine:
         self._core = VllmCore(self._serving)
         if self._blob is not None:
             self._put_adapter(self.adapter_version)
-
-
-def _lora_config(lm: LanguageModel) -> dict[str, Any] | None:
-    """Peft's configuration as plain JSON, which survives the way to another process."""
-    if lm.peft is None:
-        return None
-    config = lm.peft.peft_config[lm.peft.active_adapter].to_dict()
-    plain: dict[str, Any] = json.loads(json.dumps(config, default=_plain))
-    return plain
-
-
-def _plain(value: Any) -> Any:
-    return sorted(value) if isinstance(value, set) else str(value)
-
-
-def _vllm_name(name: str) -> str:
-    """Name of an adapter's parameter as in peft's files, which leave the adapter's name out."""
-    return "base_model.model." + name.replace(".lora_A.default.", ".lora_A.").replace(
-        ".lora_B.default.", ".lora_B."
-    )

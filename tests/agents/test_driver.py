@@ -8,6 +8,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -20,8 +21,10 @@ from turnhalle.agents.rollout import Job, rollout, rollout_groups
 from turnhalle.agents.scripted import ScriptedPolicy
 from turnhalle.envs.core import Message, StopReason
 from turnhalle.envs.errors import ConfigError, EnvError, InterruptedRunError
+from turnhalle.envs.options import EnvOptions
 from turnhalle.envs.registry import EnvFactory
 
+WORLDS = Path(__file__).parents[1] / "envs" / "odd_worlds.py"
 POLICY = "says a number"
 
 
@@ -111,6 +114,65 @@ def test_a_tenth_that_hangs_raises_or_floods_harms_nobody_else() -> None:
         else:
             assert said([trajectory]) == said([expected])
         assert trajectory.is_masked == (index % 10 in (1, 2))
+
+
+def test_those_with_a_process_of_their_own_may_hang_crash_or_flood(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    options = EnvOptions(id=f"{WORLDS}:Odd", isolation="process", memory_gib=0.25)
+    calm = rollout(EnvOptions(id=f"{WORLDS}:Talk").factory(), policy(), jobs(20))
+    # No thread may be left behind: whoever hangs is killed, and its thread goes on.
+    limits = LimitOptions(turn_timeout_s=5.0, threads=3, max_abandoned=0)
+    with caplog.at_level("INFO", logger="turnhalle"):
+        played = rollout(options.factory(), policy(), jobs(20), limits=limits)
+    failures = {
+        1: (StopReason.TIMEOUT, "did not answer within 5 s"),
+        2: (StopReason.ENV_ERROR, "exit status 3"),
+        3: (StopReason.ENV_ERROR, "MemoryError"),
+        4: (StopReason.ENV_ERROR, "SIGSEGV"),
+        5: (StopReason.ENV_ERROR, "out of order"),
+        6: (StopReason.OUTSIDE_ERROR, "no verdict"),
+    }
+    for index, (trajectory, expected) in enumerate(zip(played, calm, strict=True)):
+        if index % 16 in failures:
+            stop, why = failures[index % 16]
+            assert (trajectory.stop, trajectory.is_masked) == (stop, True)
+            assert why in str(trajectory.error)
+            assert any(f"Odd/{index}: {trajectory.error}" in line for line in caplog.messages)
+            assert len(trajectory.turns) == 1
+        else:
+            assert [t.action for t in trajectory.turns] == [t.action for t in expected.turns]
+            assert trajectory.stop is StopReason.MAX_TURNS
+
+
+def test_forks_have_processes_of_their_own() -> None:
+    branch = BranchOptions(at=(1, 2), factor=2)
+    groups = [
+        rollout_groups(options.factory(), policy(), jobs(2), 2, branch=branch)
+        for options in (
+            EnvOptions(id=f"{WORLDS}:Remembering", isolation="process"),
+            EnvOptions(id=f"{WORLDS}:Remembering"),
+        )
+    ]
+    assert groups[0] == groups[1]
+
+
+def test_a_fork_that_fails_ends_its_episode_only() -> None:
+    class Fragile(Plain):
+        """One of them cannot be snapshot."""
+
+        def state(self) -> dict[str, Any]:
+            if self.task.index == 1:
+                raise ValueError("no snapshot today")
+            return {}
+
+        def restore(self, state: dict[str, Any]) -> None:
+            pass
+
+    branch = BranchOptions(at=(1,))
+    groups = rollout_groups(EnvFactory(Fragile), policy(), jobs(2), 1, branch=branch)
+    assert [len(group.trajectories) for group in groups] == [2, 1]
+    assert "no snapshot today" in str(groups[1].trajectories[0].error)
 
 
 def test_what_blocks_plays_as_what_does_not() -> None:

@@ -31,7 +31,8 @@ Difficulty = Annotated[
     int | None, typer.Option("--difficulty", help="The environment's, from 1.", min=1)
 ]
 EngineName = Annotated[
-    str | None, typer.Option("--engine", help="Who samples: `transformers` (default) or `vllm`.")
+    str | None,
+    typer.Option("--engine", help="Who samples: `transformers`, `vllm`, or a server's URL."),
 ]
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 
+from turnhalle.agents.engines import local
 from turnhalle.agents.engines.base import Completion, Request, Sampling
 from turnhalle.agents.engines.local import TransformersEngine
 from turnhalle.agents.lm import LanguageModel
@@ -217,6 +218,59 @@ def test_checkpointed_gradients_change_nothing_of_what_is_sampled(
     assert {n: c.token_ids for n, c in plain.items()} == {
         n: c.token_ids for n, c in checkpointed.items()
     }
+
+
+def test_a_fork_goes_on_from_what_was_computed_for_its_parent(
+    qwen: LanguageModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = TransformersEngine(qwen)
+    opening = prompt(0, 200)
+    said = run(engine, [ask(0, opening)])[0].token_ids
+    contexts = [opening + said + prompt(i, 4) for i in range(1, 20)]
+    alone = run(TransformersEngine(qwen), [ask(i, c, i) for i, c in enumerate(contexts)])
+    fed, hidden = [], qwen.hidden
+
+    def counted(ids: torch.Tensor, *rest: Any) -> torch.Tensor:
+        fed.append(ids.shape[1])
+        return hidden(ids, *rest)
+
+    monkeypatch.setattr(qwen, "hidden", counted)
+    forks = [
+        Request(i + 1, c, i, Sampling(max_new_tokens=12), STOP, 0) for i, c in enumerate(contexts)
+    ]
+    done = run(engine, forks)
+    assert max(fed) <= 8
+    assert all(done[i + 1].token_ids == alone[i].token_ids for i in alone)
+    assert all(done[i + 1].logprobs == pytest.approx(alone[i].logprobs, abs=1e-4) for i in alone)
+
+
+def test_sessions_that_all_wait_keep_to_the_budget_and_cost_little_else(
+    qwen: LanguageModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    row = qwen.kv_bytes_per_token * 256
+    engine = TransformersEngine(qwen, max_cache_bytes=20 * row)
+    contexts = {i: prompt(i, 100) for i in range(60)}
+    largest, forward = [0], qwen.hidden
+
+    def watched(ids: torch.Tensor, positions: torch.Tensor, *rest: Any) -> torch.Tensor:
+        if ids.shape[1] > 1:  # prefill gathers the rows that it attends to
+            largest.append(len(ids) * int(positions.max() + 1))
+        result = forward(ids, positions, *rest)
+        tensors = (*engine._cache.keys, *engine._cache.values)
+        assert sum(t.nbytes for t in tensors if t is not None) <= 20 * row
+        return result
+
+    monkeypatch.setattr(qwen, "hidden", watched)
+    monkeypatch.setattr(local, "_MAX_PREFILL_CONTEXT", 1024)
+    for turn in range(3):
+        done = run(engine, [ask(i, list(c), turn, new=4) for i, c in contexts.items()])
+        for i, completion in done.items():
+            contexts[i] += completion.token_ids + prompt(turn, 30)
+    assert 512 < max(largest) <= 1024
+    assert engine._cache.length <= 256
+    for session in list(contexts):
+        engine.close(session)
+    assert engine._cache.length == 0
 
 
 def test_a_small_budget_evicts_and_recomputes_and_changes_no_sample(qwen: LanguageModel) -> None:
