@@ -1,4 +1,4 @@
-"""What a tier provides: a warm zygote behind a stream of bytes, one to a slot."""
+"""What a tier provides: a warm supervisor behind a stream of bytes, one to a slot."""
 
 from __future__ import annotations
 
@@ -33,11 +33,11 @@ class BoxLost(Exception):  # noqa: N818 - a fact about a box, handled by the poo
 
 
 class Box(ABC):
-    """A place with a zygote in it; used by one run at a time, replaced when in doubt."""
+    """A place with a supervisor in it; used by one run at a time, replaced when in doubt."""
 
     @abstractmethod
     def start(self) -> None:
-        """Make the place, send the bundle, wait for the zygote's hello.
+        """Make the place, send the bundle, wait for the supervisor's hello.
 
         Raises:
             SandboxError: It would not start.
@@ -80,7 +80,7 @@ class StreamBox(Box):
 
     @abstractmethod
     def _launch(self) -> tuple[Started, bytes]:
-        """Start the zygote's interpreter; gives it and the bundle to send."""
+        """Start the supervisor's interpreter; gives it and the bundle to send."""
 
     def start(self) -> None:
         """See `Box.start`."""
@@ -94,14 +94,14 @@ class StreamBox(Box):
         try:
             self.send(data, deadline)
             reader = frames.FrameReader()
-            kind, _ = reader.wait(lambda: self.receive(deadline))
+            kind, said = reader.wait(lambda: self.receive(deadline))
         except (BoxLost, frames.FrameError) as error:
-            said = self._said()
+            complaint = self._said()
             self.end()
-            raise SandboxError(f"a box did not start: {said or error}") from None
+            raise SandboxError(f"a box did not start: {complaint or error}") from None
         if kind != frames.HELLO:
             self.end()
-            raise SandboxError(f"a box began with a frame of kind {kind!r}")
+            raise SandboxError(f"a box did not start: {said[:500].decode(errors='replace')}")
 
     def _said(self) -> str:
         """What the box wrote to its standard error while it started."""

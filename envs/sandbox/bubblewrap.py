@@ -1,4 +1,4 @@
-"""Tier A: bubblewrap makes the slot's walls, its zygote fresh namespaces for every run.
+"""Tier A: bubblewrap makes the slot's walls, a zygote in it fresh namespaces for every run.
 
 What bubblewrap alone leaves open, and what closes it here: run by root it leaves `/proc/sys`
 writable, so a box is started as a user of its own; its reaper keeps the environment it was started
@@ -23,7 +23,7 @@ from .core import Isolation
 from .interpreters import find
 from .keeper import Keeper, Started
 from .options import SandboxOptions
-from .owned import OwnedBox
+from .owned import OWN_PROCESSES, OwnedBox
 from .seccomp import program
 
 _INNER_UID = "1000"
@@ -51,7 +51,7 @@ class BubblewrapTier(Tier):
         return _BubblewrapBox(self)
 
     def argv(self, uid: int | None) -> list[str]:
-        """The command that makes a slot's walls and starts its zygote.
+        """The command that makes a slot's walls and starts its supervisor.
 
         Its arguments can be read inside (`/proc/1/cmdline`), so there is nothing secret in them.
         """
@@ -102,9 +102,10 @@ class _BubblewrapBox(OwnedBox):
             drop_capabilities=True,
             seccomp=self._tier.seccomp,
             counts_processes=True,
+            other_processes=OWN_PROCESSES,
             preload=self._tier.options.preloaded(),
         )
-        return started, bundle("zygote", config)
+        return started, bundle("supervisor", config)
 
 
 def _find_bwrap() -> str:

@@ -8,6 +8,8 @@ from functools import cache
 from importlib import resources
 from typing import Any
 
+from .core import Limits
+
 BOOT = """
 import sys
 sys.path[:] = [path for path in sys.path if path]
@@ -36,13 +38,14 @@ _FLAGS = ("-s", "-S", "-B", "-X", "utf8", "-c", BOOT)
 """No site-packages, no compiled files; -I would ignore PYTHONHASHSEED too, so the environment is
 empty instead, and BOOT takes the working directory off the path before it imports anything."""
 
-ENVIRONMENT = {"PYTHONHASHSEED": "0"}
-"""All that an interpreter in a box is started with: sets are walked in one order everywhere."""
+ENVIRONMENT = {"PYTHONHASHSEED": "0", "LD_BIND_NOW": "1"}
+"""All that an interpreter in a box is started with: sets are walked in one order everywhere, and
+functions of libraries are looked up once and not again in every fork."""
 
 _MODULES = {
-    "zygote": (
-        *("frames", "codec", "processes", "linux", "isolate", "driver", "supervisor"),
-        "zygote",
+    "supervisor": (
+        *("frames", "codec", "processes", "linux", "isolate", "driver", "attendant", "zygote"),
+        *("run", "supervisor"),
     ),
     "warden": ("processes", "linux", "warden"),
 }
@@ -67,15 +70,16 @@ def bundle(main: str, config: dict[str, Any]) -> bytes:
 
 
 def guest_config(**changes: Any) -> dict[str, Any]:
-    """The configuration of a zygote; `changes` are what a tier wants otherwise.
+    """The configuration of a box; `changes` are what a tier wants otherwise.
 
     Keys: `namespaces` (fresh PID, mount, IPC and network namespaces for every run), `uid` (the
     candidate's user, where the supervisor may take it; None is the supervisor's own), `is_alone`
     (nobody else lives in its PID and IPC namespaces, so all may be killed and nothing may be left),
     `drop_capabilities`, `seccomp` (a BPF program in base64), `landlock` (ruleset words and rules),
-    `counts_processes` and `other_processes` (RLIMIT_NPROC of this many more than the program's;
-    without it the supervisor counts, late),
-    `wipe` (folders emptied after each run), `workdir`, `preload`, `dies_with_parent`.
+    `counts_processes` (the kernel refuses too many; otherwise the supervisor counts, late),
+    `other_processes` (how many of the candidate's user are not its own, for RLIMIT_NPROC; None sets
+    no such limit), `wipe` (folders emptied after each run), `workdir`, `disk_bytes` (what the first
+    run may write), `preload`, `dies_with_parent`.
     """
     config: dict[str, Any] = {
         "namespaces": False,
@@ -85,9 +89,10 @@ def guest_config(**changes: Any) -> dict[str, Any]:
         "seccomp": None,
         "landlock": None,
         "counts_processes": False,
-        "other_processes": 2,
+        "other_processes": None,
         "wipe": [],
         "workdir": "/tmp",
+        "disk_bytes": Limits().disk_bytes,
         "preload": PRELOAD,
         "dies_with_parent": True,
     }

@@ -17,9 +17,9 @@ from .core import Limits
 _ROOT = Path("/sys/fs/cgroup")
 _V1 = ("memory", "pids", "cpuacct")
 _OVERHEAD_BYTES = 48 * 2**20
-"""For zygote and supervisor, beside what a candidate may have."""
+"""For supervisor, zygote and attendant, beside what a candidate may have."""
 _OVERHEAD_PROCESSES = 8
-"""Zygote, supervisor, bwrap; the candidate's own are held by RLIMIT_NPROC."""
+"""Supervisor, zygote, attendants, bwrap; the candidate's own are held by RLIMIT_NPROC."""
 
 
 @cache

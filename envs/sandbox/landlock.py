@@ -19,7 +19,7 @@ from .guest import linux
 from .interpreters import find
 from .keeper import Keeper, Started
 from .options import SandboxOptions
-from .owned import OwnedBox
+from .owned import OWN_PROCESSES, OwnedBox
 from .seccomp import program
 
 MIN_ABI = 6
@@ -93,11 +93,12 @@ class _LandlockBox(OwnedBox):
             drop_capabilities=True,
             seccomp=self._tier.seccomp,
             counts_processes=uid is not None,
+            other_processes=None if uid is None else OWN_PROCESSES,
             workdir=self._folder,
             wipe=[self._folder],
             preload=self._tier.options.preloaded(),
         )
-        return started, bundle("zygote", config)
+        return started, bundle("supervisor", config)
 
     def end(self) -> None:
         super().end()

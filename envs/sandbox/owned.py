@@ -10,6 +10,9 @@ from .core import Limits
 from .keeper import Keeper
 from .uids import Uid
 
+OWN_PROCESSES = 3
+"""Of a box's user, beside the candidate's: supervisor, zygote, attendant."""
+
 
 class OwnedBox(StreamBox):
     """A box on this machine that holds a user and a cgroup, from its start to its end."""

@@ -49,7 +49,7 @@ class Outcome:
 
 
 def ping(box: Box, timeout_s: float) -> bool:
-    """Whether the next supervisor of a box is there.
+    """Whether a box is there, with its next candidate.
 
     Raises:
         BoxLost: It is not.

@@ -79,7 +79,7 @@ class _UnsafeBox(StreamBox):
         config = guest_config(
             workdir=self._folder, wipe=[self._folder], preload=self._options.preloaded()
         )
-        return started, bundle("zygote", config)
+        return started, bundle("supervisor", config)
 
     def end(self) -> None:
         super().end()

@@ -1,1 +1,1 @@
-"""The Docker tier: warm containers whose first process is the guest's zygote."""
+"""The Docker tier: warm containers whose first process is the guest's supervisor."""

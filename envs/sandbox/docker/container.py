@@ -1,4 +1,4 @@
-"""One container: its walls, its zygote behind a stream, its end."""
+"""One container: its walls, its supervisor behind a stream, its end."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ if TYPE_CHECKING:
     from docker.client import DockerClient
 
 _CAPABILITIES = ("KILL", "SETGID", "SETUID")
-"""Of zygote and supervisor, which make a candidate another user and kill it; it has none itself."""
+"""Of supervisor and zygote, which make a candidate another user and kill it; it has none itself."""
 _OWN_MEMORY_BYTES = 32 * 2**20
-"""For zygote and supervisor; both are 16 MiB, most of it shared."""
+"""For supervisor and zygote; both are 16 MiB, most of it shared."""
 _OWN_PROCESSES = 2
 _MASKED = (
     *("/proc/acpi", "/proc/asound", "/proc/kcore", "/proc/keys", "/proc/latency_stats"),
@@ -55,6 +55,8 @@ class Guest:
     preload: tuple[str, ...]
     seccomp: str | None
     """A BPF program in base64."""
+    counts_processes: bool
+    """Whether the daemon can bound the processes of a container."""
     sandbox: str
     """Name of the sandbox, for the labels."""
 
@@ -66,7 +68,7 @@ class Container:
         """Start a container whose candidates are the user `uid`.
 
         Raises:
-            SandboxError: The daemon would not make it, or its zygote did not start.
+            SandboxError: The daemon would not make it, or its supervisor did not start.
         """
         import docker
 
@@ -91,25 +93,26 @@ class Container:
             said = self.stream.stderr.decode(errors="replace").strip()
             self.end()
             raise SandboxError(
-                f"the zygote of a container did not start: {said or error}"
+                f"the supervisor of a container did not start: {said or error}"
             ) from None
 
     def _greet(self, guest: Guest, uid: int) -> None:
-        """Send the zygote's source, wait for its hello."""
+        """Send the guest's source, wait for its hello."""
         config = guest_config(
             uid=uid,
             is_alone=True,
             drop_capabilities=True,
             seccomp=guest.seccomp,
+            counts_processes=guest.counts_processes,
             wipe=list(_SCRATCH),
             preload=list(guest.preload),
             dies_with_parent=False,  # its parent is the daemon's business
         )
         deadline = time.monotonic() + START_TIMEOUT_S
-        self.stream.send(bundle("zygote", config), deadline)
-        kind, _ = frames.FrameReader().wait(lambda: self.stream.receive(deadline))
+        self.stream.send(bundle("supervisor", config), deadline)
+        kind, said = frames.FrameReader().wait(lambda: self.stream.receive(deadline))
         if kind != frames.HELLO:
-            raise frames.FrameError(f"it began with a frame of kind {kind!r}")
+            raise frames.FrameError(said[:500].decode(errors="replace"))
 
     def end(self) -> None:
         """Close the stream, which ends it, and remove it; twice is once."""

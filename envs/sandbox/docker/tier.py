@@ -43,7 +43,8 @@ class DockerTier(Tier):
         info = self._client.info()
         seccomp, gaps = _filter(info)
         python, preload = options.python or "python3", tuple(options.preloaded())
-        self._guest = Guest(options.docker, python, preload, seccomp, uuid4().hex)
+        counts = bool(info["PidsLimit"])
+        self._guest = Guest(options.docker, python, preload, seccomp, counts, uuid4().hex)
         self._uids = itertools.count()
         self._first_uid = options.first_uid + _UID_OFFSET
         self._supply = Supply(self._make, num_spare=options.num_slots() if is_fresh else 1)

@@ -1,6 +1,7 @@
 """What runs inside a box: standard library only, sent as source, importable by the host too.
 
-A *zygote* (warm interpreter) forks one *supervisor* for every run, which forks the *candidate*.
-Data of a run is only ever held by its supervisor, which dies with it; so the zygote, whose memory
-later candidates inherit, holds nothing of earlier ones.
+The *supervisor* speaks with the host and holds every run to its limits. It has a *zygote*, a warm
+interpreter that forks an *attendant* for every run, which forks the *candidate* and waits for it.
+Only the supervisor ever reads what is run, and no candidate is forked from it: so the memory
+that candidates inherit holds nothing of earlier ones.
 """

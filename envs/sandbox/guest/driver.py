@@ -10,10 +10,8 @@ import atexit
 import builtins
 import json
 import linecache
+import marshal
 import os
-import random
-import signal
-import socket
 import struct
 import sys
 import threading
@@ -21,7 +19,7 @@ import traceback
 import types
 from typing import Any, NoReturn
 
-from . import codec, isolate
+from . import codec, frames, isolate
 
 FILENAME = "<candidate>"
 _LENGTH = struct.Struct("!I")
@@ -34,13 +32,13 @@ class Channel:
     """Of what is sent at once."""
 
     def __init__(self, fd: int) -> None:
-        self._socket = socket.socket(fileno=fd)
+        self._fd = fd
         self._lock = threading.Lock()
 
     def send(self, frame: dict[str, Any]) -> None:
         """Send one frame."""
         data = codec._dumps(frame).encode("ascii")
-        self._socket.sendall(_LENGTH.pack(len(data)) + data)
+        frames.write_all(self._fd, _LENGTH.pack(len(data)) + data)
 
     def call(self, name: str, *arguments: Any) -> Any:
         """`call_host`: ask the host, wait for its answer."""
@@ -49,21 +47,20 @@ class Channel:
             raise ValueError("arguments too large for call_host")
         with self._lock:
             self.send(frame)
-            answer = self.receive()
+            answer = json.loads(self.receive())
         if "raise" in answer:
             raise RuntimeError(answer["raise"])
         return codec.decode(answer["answer"])
 
-    def receive(self) -> dict[str, Any]:
-        """The next frame from the host, or from the supervisor, which are both trusted."""
+    def receive(self) -> bytes:
+        """The next frame: first the supervisor's request, then answers of the host."""
         (length,) = _LENGTH.unpack(self._receive(_LENGTH.size))
-        frame: dict[str, Any] = json.loads(self._receive(length))
-        return frame
+        return self._receive(length)
 
     def _receive(self, count: int) -> bytes:
         data = b""
         while len(data) < count:
-            more = self._socket.recv(count - len(data))
+            more = os.read(self._fd, count - len(data))
             if not more:
                 raise EOFError("the host is gone")
             data += more
@@ -73,12 +70,12 @@ class Channel:
 def run(channel_fd: int, config: dict[str, Any]) -> NoReturn:
     """Wait for a request, run its program and leave."""
     channel = Channel(channel_fd)
-    request = channel.receive()
+    request = marshal.loads(channel.receive())
     channel.max_bytes = request["limits"]["value_bytes"]
     isolate.bound(config, request["limits"])
     code = 1
     try:
-        _prepare(request)
+        _show_source(request["code"])
         if request["has_calls"]:
             builtins.call_host = channel.call  # type: ignore[attr-defined]
         code = _call(channel, request) if request["entry"] else _script(request)
@@ -116,12 +113,8 @@ def dress(workdir: str) -> None:
         setattr(sys, f"__{name}__", stream)
 
 
-def _prepare(request: dict[str, Any]) -> None:
-    """What a fork does not copy well."""
-    signal.set_wakeup_fd(-1)
-    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-    random.seed(0)
-    source = request["code"]
+def _show_source(source: str) -> None:
+    """Let tracebacks and `inspect` find the lines of the program."""
     linecache.cache[FILENAME] = (len(source), None, source.splitlines(keepends=True), FILENAME)
 
 

@@ -6,17 +6,17 @@ candidate sees it.
 
 from __future__ import annotations
 
-import base64
 import contextlib
 import os
 import resource
-import shutil
+import signal
 from typing import Any
 
 from . import linux, processes
 
 _ALL_NAMESPACES = linux.CLONE_NEWNS | linux.CLONE_NEWIPC | linux.CLONE_NEWNET
-_TMPFS = linux.MS_NOSUID | linux.MS_NODEV
+_NOTHING = linux.MS_NOSUID | linux.MS_NODEV
+"""Neither setuid programs nor devices."""
 
 
 def enter_new_pid_namespace(own_namespace: int) -> None:
@@ -28,47 +28,49 @@ def enter_new_pid_namespace(own_namespace: int) -> None:
     linux.unshare(linux.CLONE_NEWPID)
 
 
-def stage(config: dict[str, Any]) -> None:
-    """What a supervisor does before its candidate is forked."""
-    os.setsid()
+def stage(config: dict[str, Any], disk_bytes: int) -> None:
+    """What an attendant does before its candidate is forked, and is behind itself from then on."""
     linux.die_with_parent()
-    linux.adopt_orphans()
     if config["namespaces"]:
         linux.unshare(_ALL_NAMESPACES)
-        flags = linux.MS_NOSUID | linux.MS_NODEV | linux.MS_NOEXEC
-        try:
-            linux.mount("proc", "/proc", "proc", flags, "subset=pid")
-        except OSError:  # before Linux 5.8
-            linux.mount("proc", "/proc", "proc", flags)
-    linux.set_dumpable(False)
-    linux.forbid_new_privileges()
+        _mount(disk_bytes)
+    else:
+        linux.adopt_orphans()
+    _give_up(config)
 
 
 def confine(config: dict[str, Any]) -> None:
-    """The walls around the candidate, before it knows what to run."""
-    _become(config)
+    """The walls around the candidate alone."""
+    if config["is_alone"]:  # its attendant is the zygote, which gives nothing up
+        _become(config["uid"])
+        _give_up(config)
     os.setsid()  # a process group reaches across PID namespaces
     linux.die_with_parent()
     linux.set_dumpable(True)  # or what /proc says of it would belong to root
     with contextlib.suppress(OSError):
         _write("/proc/self/oom_score_adj", b"1000")
-    if config["drop_capabilities"]:
-        linux.drop_capabilities()
     if config["landlock"]:
         linux.landlock(*config["landlock"])
-    if config["seccomp"]:
-        linux.load_seccomp(base64.b64decode(config["seccomp"]))
 
 
-def close_in(config: dict[str, Any], limits: dict[str, Any]) -> None:
-    """What a supervisor does once the limits are known: sized folders, then no rights."""
-    if config["namespaces"]:
-        size = limits["disk_bytes"]
-        options = f"size={size},nr_inodes={size // 4096 + 16},mode=1777"
-        for folder in ("/tmp", "/dev/shm"):
-            linux.mount("tmpfs", folder, "tmpfs", _TMPFS, options)
-    if config["drop_capabilities"] and config["uid"] is None:
+def _mount(disk_bytes: int) -> None:
+    """A /proc of the new PID namespace, and the only folders where anything can be written."""
+    flags = _NOTHING | linux.MS_NOEXEC
+    try:
+        linux.mount("proc", "/proc", "proc", flags, "subset=pid")
+    except OSError:  # before Linux 5.8
+        linux.mount("proc", "/proc", "proc", flags)
+    options = f"size={disk_bytes},nr_inodes={disk_bytes // 4096 + 16},mode=1777"
+    for folder in ("/tmp", "/dev/shm"):
+        linux.mount("tmpfs", folder, "tmpfs", _NOTHING, options)
+
+
+def _give_up(config: dict[str, Any]) -> None:
+    """No rights, and no dangerous system calls."""
+    if config["drop_capabilities"]:
         linux.drop_capabilities()
+    if config["seccomp"]:
+        config["seccomp"].load()
 
 
 def bound(config: dict[str, Any], limits: dict[str, Any]) -> None:
@@ -85,12 +87,12 @@ def _write(path: str, data: bytes) -> None:
         os.close(fd)
 
 
-def _become(config: dict[str, Any]) -> None:
+def _become(uid: int | None) -> None:
     """Take the candidate's own user, where it has one apart from the supervisor's."""
-    if config["uid"] is not None:
+    if uid is not None:
         os.setgroups([])
-        os.setresgid(config["uid"], config["uid"], config["uid"])
-        os.setresuid(config["uid"], config["uid"], config["uid"])
+        os.setresgid(uid, uid, uid)
+        os.setresuid(uid, uid, uid)
 
 
 def _set_limits(config: dict[str, Any], limits: dict[str, Any]) -> None:
@@ -104,8 +106,7 @@ def _set_limits(config: dict[str, Any], limits: dict[str, Any]) -> None:
         resource.RLIMIT_MEMLOCK: 0,
         resource.RLIMIT_MSGQUEUE: 2**16,
     }
-    if config["counts_processes"]:
-        # Of this user: beside the candidate's own there are zygote and supervisor.
+    if config["other_processes"] is not None:
         wanted[resource.RLIMIT_NPROC] = limits["max_processes"] + config["other_processes"]
     for kind, value in wanted.items():
         _, hard = resource.getrlimit(kind)
@@ -123,21 +124,17 @@ def _own_size() -> int:
         os.close(fd)
 
 
-def sweep(config: dict[str, Any], candidate: int) -> int:
-    """Kill all that a candidate left; gives how many there were beside itself.
-
-    A dead one that nobody waited for counts: whether it ended before we looked is chance.
-    """
-    me = os.getpid()
-    left = len({each.pid for each in processes.descendants(me)} - {candidate})
-    if config["is_alone"] or (left and config["namespaces"]):
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(-1, 9)  # at once, but itself and the first of the PID namespace
-    elif config["uid"] is not None:
-        _as_candidate(config, lambda: os.kill(-1, 9))
-    if left:
-        processes.kill_below(me)
-    return left
+def end_others(config: dict[str, Any]) -> None:
+    """Kill all that a candidate left; its attendant, who calls this, waits for them."""
+    try:
+        if config["namespaces"] or config["is_alone"]:
+            os.kill(-1, signal.SIGKILL)  # at once, but itself and the first of the PID namespace
+        else:
+            # Orphans become its own children, so without a child there is no need of the walk.
+            os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+            processes.kill_below(os.getpid())
+    except (ProcessLookupError, ChildProcessError):
+        return  # there are none
 
 
 def wipe(config: dict[str, Any]) -> bool:
@@ -146,10 +143,7 @@ def wipe(config: dict[str, Any]) -> bool:
     Gives whether it was possible, and nothing else is left that the next run could find.
     """
     if any(map(os.listdir, config["wipe"])):
-        if config["uid"] is None:
-            _empty(config["wipe"])
-        else:
-            _as_candidate(config, lambda: _empty(config["wipe"]))
+        _empty(config["wipe"], config["uid"])
         if any(map(os.listdir, config["wipe"])):
             return False
     return not (config["is_alone"] and _has_system_v())
@@ -164,27 +158,28 @@ def _has_system_v() -> bool:
     return False
 
 
-def _empty(folders: list[str]) -> None:
-    # shutil never follows a link when it removes a tree.
-    for folder in folders:
-        for entry in os.scandir(folder):
-            if entry.is_dir(follow_symlinks=False):
-                with contextlib.suppress(OSError):
-                    os.chmod(entry.path, 0o700)
-                shutil.rmtree(entry.path, ignore_errors=True)
-            else:
-                with contextlib.suppress(OSError):
-                    os.unlink(entry.path)
-
-
-def _as_candidate(config: dict[str, Any], what: Any) -> None:
-    """Do something with the candidate's rights, in a child."""
+def _empty(folders: list[str], uid: int | None) -> None:
+    """Remove what is in folders, with the rights of the candidate, in a child."""
     child = os.fork()
     if child == 0:
         try:
-            _become(config)
-            what()
+            _become(uid)
+            for folder in folders:
+                _remove_all(folder)
         finally:
             os._exit(0)
-    with contextlib.suppress(ChildProcessError):
-        os.waitpid(child, 0)
+    os.waitpid(child, 0)
+
+
+def _remove_all(folder: str) -> None:
+    import shutil  # heavy: the zygote does without
+
+    # shutil never follows a link when it removes a tree.
+    for entry in os.scandir(folder):
+        if entry.is_dir(follow_symlinks=False):
+            with contextlib.suppress(OSError):
+                os.chmod(entry.path, 0o700)
+            shutil.rmtree(entry.path, ignore_errors=True)
+        else:
+            with contextlib.suppress(OSError):
+                os.unlink(entry.path)

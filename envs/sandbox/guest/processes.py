@@ -17,8 +17,10 @@ class Process:
         self.pid = pid
         self.is_dead = fields[0] in "ZX"
         self.parent = int(fields[1])
-        self.cpu_s = sum(map(int, fields[11:15])) / _TICKS
-        """Its own and that of children it waited for."""
+        self.own_s = (int(fields[11]) + int(fields[12])) / _TICKS
+        """CPU-seconds of its own."""
+        self.waited_s = (int(fields[13]) + int(fields[14])) / _TICKS
+        """CPU-seconds of the children it waited for, and of theirs."""
 
 
 def _all() -> list[Process]:
@@ -40,12 +42,24 @@ def descendants(root: int) -> list[Process]:
 
     By a whole walk: `/proc/<pid>/task/<tid>/children` may skip some while others end.
     """
-    below: dict[int, list[Process]] = {}
-    for process in _all():
-        below.setdefault(process.parent, []).append(process)
+    return _below(root, _all())
+
+
+def family(pid: int) -> tuple[Process | None, list[Process]]:
+    """The parent of a process, if that is there, and every process below the parent."""
+    found = _all()
+    parent = next((each.parent for each in found if each.pid == pid), 0)
+    root = next((each for each in found if each.pid == parent), None)
+    return root, _below(parent, found) if root else []
+
+
+def _below(root: int, among: list[Process]) -> list[Process]:
+    by_parent: dict[int, list[Process]] = {}
+    for process in among:
+        by_parent.setdefault(process.parent, []).append(process)
     found, todo = [], [root]
     while todo:
-        children = below.get(todo.pop(), [])
+        children = by_parent.get(todo.pop(), [])
         found += children
         todo += [child.pid for child in children]
     return found
@@ -58,16 +72,14 @@ def kill(pid: int) -> None:
 
 
 def kill_below(root: int, patience_s: float = 5.0) -> None:
-    """Kill everything below `root` and reap what is ours to reap.
+    """Kill everything below `root`.
 
     Stopped first, so that nothing forks while the list is walked; again until nothing is left.
     """
     end = time.monotonic() + patience_s
     while time.monotonic() < end:
-        reap_all()
         living = [process.pid for process in descendants(root) if not process.is_dead]
         if not living:
-            reap_all()
             return
         for number in (signal.SIGSTOP, signal.SIGKILL):
             for pid in living:

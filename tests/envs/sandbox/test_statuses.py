@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
-from turnhalle.envs.errors import ConfigError
+from turnhalle.envs.errors import ConfigError, SandboxUnavailableError
+from turnhalle.envs.sandbox import bubblewrap
 from turnhalle.envs.sandbox.core import Limits, Program, RunResult, Sandbox, Status
+from turnhalle.envs.sandbox.options import SandboxOptions, open_sandbox
 
 QUICK = Limits(cpu_s=0.5, wall_s=20.0)
 
@@ -194,3 +198,63 @@ def test_a_checker_may_wait_for_a_candidate_with_one_slot(any_sandbox: Sandbox) 
 
     checker = Program("def check(): return [call_host('f', n) for n in range(3)]", "check")
     assert any_sandbox.run(checker, QUICK, on_call=answer).value == [0, 2, 4]
+
+
+def test_cpu_time_is_of_this_run_alone(any_sandbox: Sandbox) -> None:
+    """Where one process waits for the candidates of many runs, it has the CPU time of them all."""
+    code = (
+        "import os, time\n"
+        "if os.fork() == 0:\n"
+        "    os.fork()\n"
+        "    while time.process_time() < 0.15: pass\n"
+        "    os._exit(0)\n"
+        "while time.process_time() < 0.2: pass\n"
+    )
+    for _ in range(3):
+        assert run(any_sandbox, code, Limits(cpu_s=1.0, wall_s=30.0)).status is Status.OK
+
+
+def test_a_run_may_write_as_much_as_its_own_limits_say(sandbox: Sandbox) -> None:
+    code = "open('x', 'wb').write(bytes(3 << 20))"
+    assert run(sandbox, code, Limits(disk_bytes=4 << 20)).status is Status.OK
+    assert run(sandbox, code, Limits(disk_bytes=2 << 20)).status is not Status.OK
+    assert run(sandbox, code, Limits(disk_bytes=4 << 20)).status is Status.OK
+
+
+def test_memory_holds_nothing_of_earlier_runs(sandbox: Sandbox) -> None:
+    before = Program(
+        "import sys\nsecret = 'needle:0123456789abcdef'\nprint(secret + sys.stdin.read())",
+        stdin="needle:fedcba9876543210",
+    )
+    search = (
+        "import re\nfound = []\n"
+        "with open('/proc/self/mem', 'rb', 0) as memory:\n"
+        "    for line in open('/proc/self/maps'):\n"
+        "        first, last = (int(part, 16) for part in line.split()[0].split('-'))\n"
+        "        if ' rw' in line:\n"
+        "            memory.seek(first)\n"
+        "            found += re.findall(rb'needle:[0-9a-f]{16}', memory.read(last - first))\n"
+    )
+    assert run(sandbox, before.code, stdin=before.stdin).stdout.count("needle") == 2
+    result = run(sandbox, search + "print(found)", Limits(cpu_s=5.0, wall_s=30.0))
+    assert (result.stdout, result.stderr) == ("[]\n", "")
+    own = search + "x = 'needle:' + 'ab' * 8\n" + search + "print(len(found) > 0)"
+    assert run(sandbox, own, Limits(cpu_s=5.0, wall_s=30.0)).stdout == "True\n"
+
+
+def test_walls_that_will_not_stand_are_nobodys_fault_but_ours(
+    open_tier: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    open_tier("bubblewrap", slots=1).close()
+    real = bubblewrap.guest_config
+    monkeypatch.setattr(
+        bubblewrap, "guest_config", lambda **config: real(**config | {"seccomp": "AAAA" * 4})
+    )
+    with pytest.raises(SandboxUnavailableError, match="PR_SET_SECCOMP"):
+        open_sandbox(SandboxOptions(tier="bubblewrap", slots=1))
+
+
+def test_a_module_that_cannot_be_preloaded_is_named(open_tier: Any) -> None:
+    open_tier("bubblewrap", slots=1).close()
+    with pytest.raises(SandboxUnavailableError, match="no_such_module"):
+        open_sandbox(SandboxOptions(tier="bubblewrap", slots=1, preload=["no_such_module"]))
