@@ -202,6 +202,7 @@ def test_torchrun_trains_the_run_of_one_process_on_layers_apart(
     assert_same_run(tmp_path / "run", alone)
 
 
+@pytest.mark.slow
 def test_an_interrupted_run_goes_on_with_another_number_of_processes(
     alone: Path, tmp_path: Path
 ) -> None:
