@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from typing import Literal
 
 import numpy as np
 import torch
@@ -19,8 +19,9 @@ from .batch import Batch
 from .faults import NotFiniteError, is_out_of_memory, require_finite
 from .losses.correction import correction_metrics, correction_weights
 from .objective import Objective
+from .packing import Packing
 from .reference import Reference
-from .scoring import Scores, score, score_all
+from .scoring import score, score_all
 from .value import ValueHead
 
 
@@ -41,6 +42,8 @@ class LearnOptions(BaseModel):
     max_grad_norm: float = Field(0.3, gt=0)
     micro_batch_tokens: int = Field(16384, ge=1)
     """Tokens of one forward pass, padding included; bounds the memory."""
+    packing: Literal["auto", "tree", "rows"] = "auto"
+    """Shared prefixes are computed once, or with every sequence; auto is tree on a CPU."""
     beta1: float = Field(0.9, ge=0, lt=1)
     beta2: float = Field(0.99, ge=0, lt=1)
     weight_decay: float = Field(0.0, ge=0)
@@ -86,6 +89,7 @@ class Learner:
         self.objective = objective or Objective()
         self.reference = reference
         self.micro_batch_tokens = options.micro_batch_tokens
+        self.packing = Packing(lm, options.packing)
         self.parameters = list(lm.trainable().values())
         value = self.objective.value
         self.critic = None if value is None else ValueHead(int(lm.config.hidden_size), lm.device)
@@ -115,7 +119,7 @@ class Learner:
             return batch, metrics
         correction = self.objective.correction
         if correction.level is not None:
-            batch = replace(batch, old_logprob=self._score_all(batch, _logprobs))
+            batch = replace(batch, old_logprob=self._score_all(batch))
             log_ratio = torch.from_numpy(batch.old_logprob - batch.sampler_logprob)
             episode = torch.from_numpy(batch.episode[batch.sequence])
             turn = torch.from_numpy(batch.turn_id)
@@ -124,7 +128,7 @@ class Learner:
             metrics = correction_metrics(log_ratio, weights)
         if self.reference is not None:
             with self.reference.in_force():
-                batch = replace(batch, ref_logprob=self._score_all(batch, _logprobs))
+                batch = replace(batch, ref_logprob=self._score_all(batch))
         return batch, metrics
 
     def values(self, batch: Batch, shape: tuple[int, int]) -> NDArray[np.float64]:
@@ -132,7 +136,7 @@ class Learner:
         values = np.zeros(shape)
         first = batch.is_first
         episode = batch.episode[batch.sequence[first]]
-        values[episode, batch.turn[first]] = self._score_all(batch, _values, of_turns=True)
+        values[episode, batch.turn[first]] = self._score_all(batch, of_turns=True)
         return values
 
     def update(self, batch: Batch, learning_rate: float, seed: int) -> Update:
@@ -156,8 +160,11 @@ class Learner:
                 for name, value in sums.items():
                     totals[name] = totals.get(name, 0.0) + value
         if rows:
+            saved = 1.0 - totals.pop("nodes") / totals.pop("tokens")
             done.metrics = {name: value / rows for name, value in totals.items()}
+            done.metrics["tokens_saved"] = saved
             done.metrics["grad_norm"] = sum(norms) / len(norms)
+        done.notes += self.packing.take_notes()
         return done
 
     @torch.no_grad()
@@ -173,7 +180,7 @@ class Learner:
         return require_parity(
             self.lm,
             torch.from_numpy(batch.sampler_logprob),
-            lambda: torch.from_numpy(self._score_all(batch, _logprobs)),
+            lambda: torch.from_numpy(self._score_all(batch)),
         )
 
     def _set_rate(self, learning_rate: float) -> None:
@@ -206,12 +213,13 @@ class Learner:
         """Add up the gradient of a minibatch; sums over its rows."""
         self.optimizer.zero_grad(set_to_none=True)
         sums: dict[str, float] = {}
-        for chosen in minibatch.parts(self.micro_batch_tokens):
+        for chosen in self._parts(minibatch):
             part = minibatch.select(chosen)
-            scores = score(self.lm, part, self.temperature, self.critic)
+            scores = score(self.lm, part, self.temperature, self.critic, self.packing.layout)
             require_finite(scores, part, chosen)
             total, part_sums = self.objective.of_part(part, scores, minibatch)
             total.backward()
+            part_sums |= {"nodes": scores.num_nodes, "tokens": part.num_tokens}
             for name, value in part_sums.items():
                 sums[name] = sums.get(name, 0.0) + value
         return sums
@@ -257,25 +265,19 @@ class Learner:
             "(learn.micro_batch_tokens; the result stays the same)"
         )
 
-    def _score_all(
-        self,
-        batch: Batch,
-        pick: Callable[[Scores], torch.Tensor],
-        of_turns: bool = False,
-    ) -> NDArray[np.float32]:
+    def _score_all(self, batch: Batch, of_turns: bool = False) -> NDArray[np.float32]:
+        """Log-probs of the rows, or values of the turns."""
+
         def score_part(part: Batch) -> torch.Tensor:
-            return pick(score(self.lm, part, self.temperature, self.critic))
+            scores = score(self.lm, part, self.temperature, self.critic, self.packing.layout)
+            chosen = scores.values if of_turns else scores.logprobs
+            assert chosen is not None
+            return chosen
 
-        return score_all(batch, self.micro_batch_tokens, score_part, of_turns)
+        return score_all(batch, self._parts(batch), score_part, of_turns)
 
-
-def _logprobs(scores: Scores) -> torch.Tensor:
-    return scores.logprobs
-
-
-def _values(scores: Scores) -> torch.Tensor:
-    assert scores.values is not None
-    return scores.values
+    def _parts(self, batch: Batch) -> list[list[int]]:
+        return self.packing.parts(batch.sequences, self.micro_batch_tokens)
 
 
 def scheduled_rate(options: LearnOptions, step: int, steps: int) -> float:
