@@ -10,8 +10,9 @@ import torch
 
 from turnhalle.envs.errors import ModelError
 from turnhalle.kernels.head import LinearHead
-from turnhalle.kernels.tree_attention import Tree, block_mask, dense_mask
+from turnhalle.kernels.tree_attention import Tree
 
+from .attention import install, reach
 from .engines.attention import can_group, grouping
 
 if TYPE_CHECKING:
@@ -41,6 +42,8 @@ class LanguageModel:
         ]
         self._windowed = _sliding_layers(self.config)
         self._can_group = can_group(self.config)
+        self.no_trees = install(model, self.config)
+        """Why `tree_states` cannot be asked of this architecture; empty where it can."""
 
     @property
     def device(self) -> torch.device:
@@ -117,12 +120,12 @@ class LanguageModel:
 
     def tree_states(self, token_ids: torch.Tensor, tree: Tree) -> torch.Tensor:
         """Hidden states `[N, H]` of a tree of tokens `[N]`: every branch's, each node once."""
-        is_flex = self.config._attn_implementation == "flex_attention"
-        mask: Callable[..., Any] = block_mask if is_flex else self._dense_mask
+        assert not self.no_trees, self.no_trees
         hidden: torch.Tensor = self._decoder(
             input_ids=token_ids[None],
             position_ids=tree.depth[None],
-            attention_mask=self._by_layer(lambda window: mask(tree, window)),
+            attention_mask=self._by_layer(reach),
+            tree=tree,
             use_cache=False,
         ).last_hidden_state
         return hidden[0]
@@ -154,9 +157,6 @@ class LanguageModel:
             return self._as_mask(full & (keys[None, None, :] > positions[:, :, None] - window))
 
         return self._by_layer(within)
-
-    def _dense_mask(self, tree: Tree, window: int | None) -> torch.Tensor:
-        return self._as_mask(dense_mask(tree, window)[:, 0])
 
     def _by_layer(self, mask: Callable[[int | None], Any]) -> Any:
         """Masks for windows, in the shape that the architecture takes."""

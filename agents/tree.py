@@ -7,8 +7,7 @@ straight trajectory is a tree with one leaf, whose nodes are its positions.
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -55,8 +54,6 @@ class TokenTree:
     """`[M]`"""
     logprob: Floats
     """`[M]` log-prob that the token was sampled with."""
-    weight: Floats
-    """`[M]` one over the number of trajectories that took the sample from the same fork parent."""
     leaf: Ints
     """`[L]` the last node of each branch."""
     leaf_trajectory: Ints
@@ -101,20 +98,51 @@ def branches(trajectory: Trajectory) -> list[Branch]:
 
 
 def grow_tree(trajectories: Sequence[Trajectory]) -> TokenTree:
-    """Merge trajectories, those without tokens left out, in time linear in their tokens."""
+    """Merge trajectories, those without tokens left out, in time linear in their tokens.
+
+    A fork holds the turns that it took over too: a row each, as where others sampled the same.
+    """
     owners = [(i, b) for i, trajectory in enumerate(trajectories) for b in branches(trajectory)]
-    nodes, paths = _merge([branch.token_ids for _, branch in owners])
-    shares = _shares(trajectories)
+    nodes, paths = merge([branch.token_ids for _, branch in owners])
     return TokenTree(
         *nodes,
         node=_joined([path[b.position] for path, (_, b) in zip(paths, owners, strict=True)]),
         trajectory=_joined([np.full(len(b.position), i) for i, b in owners]),
         turn=_joined([b.turn for _, b in owners]),
         logprob=_joined([b.logprob for _, b in owners], np.float32),
-        weight=_joined([shares[i][b.turn] for i, b in owners], np.float32),
         leaf=np.array([path[-1] for path in paths], dtype=np.int64),
         leaf_trajectory=np.array([i for i, _ in owners], dtype=np.int64),
     )
+
+
+def merge(sequences: Sequence[Ints]) -> tuple[tuple[Ints, Ints, Ints], list[Ints]]:
+    """A trie of sequences: its nodes' tokens, parents and positions; each sequence's nodes."""
+    paths = [np.empty(0, dtype=np.int64)] * len(sequences)
+    tokens, parents, positions = [], [], []
+    path = np.empty(0, dtype=np.int64)
+    size = 0
+    for i, shared in in_order(sequences):
+        sequence = sequences[i]
+        fresh = np.arange(size, size + len(sequence) - shared)
+        if len(fresh):
+            tokens.append(sequence[shared:])
+            positions.append(np.arange(shared, len(sequence)))
+            above = path[shared - 1] if shared else -1
+            parents.append(np.concatenate([[above], fresh[:-1]]))
+        path = np.concatenate([path[:shared], fresh])
+        paths[i], size = path, size + len(fresh)
+    return (_joined(tokens), _joined(parents), _joined(positions)), paths
+
+
+def in_order(sequences: Sequence[Ints]) -> Iterator[tuple[int, int]]:
+    """Sequences in lexicographic order: of each its number, and how much it shares with the last.
+
+    So much, and no more, it shares with any of those before it.
+    """
+    last = np.empty(0, dtype=np.int64)
+    for i in sorted(range(len(sequences)), key=lambda i: sequences[i].astype(">u4").tobytes()):
+        yield i, _num_shared(last, sequences[i])
+        last = sequences[i]
 
 
 def _branch(before: Ints, segments: Sequence[tuple[int, Segment]]) -> Branch:
@@ -136,58 +164,11 @@ def _branch(before: Ints, segments: Sequence[tuple[int, Segment]]) -> Branch:
     )
 
 
-def _merge(sequences: Sequence[Ints]) -> tuple[tuple[Ints, Ints, Ints], list[Ints]]:
-    """A trie of sequences: tokens, parents and positions of its nodes, and each sequence's nodes.
-
-    In lexicographic order a sequence shares with those before it what it shares with the last.
-    """
-    order = sorted(range(len(sequences)), key=lambda i: sequences[i].astype(">u4").tobytes())
-    paths = [np.empty(0, dtype=np.int64)] * len(sequences)
-    tokens, parents, positions = [], [], []
-    last = path = np.empty(0, dtype=np.int64)
-    size = 0
-    for i in order:
-        sequence = sequences[i]
-        shared = _num_shared(last, sequence)
-        fresh = np.arange(size, size + len(sequence) - shared)
-        if len(fresh):
-            tokens.append(sequence[shared:])
-            positions.append(np.arange(shared, len(sequence)))
-            above = path[shared - 1] if shared else -1
-            parents.append(np.concatenate([[above], fresh[:-1]]))
-        path = np.concatenate([path[:shared], fresh])
-        paths[i], last, size = path, sequence, size + len(fresh)
-    return (_joined(tokens), _joined(parents), _joined(positions)), paths
-
-
 def _num_shared(a: Ints, b: Ints) -> int:
     shorter = min(len(a), len(b))
     differ = a[:shorter] != b[:shorter]
     at = int(differ.argmax()) if shorter else 0
     return at if shorter and differ[at] else shorter
-
-
-def _shares(trajectories: Sequence[Trajectory]) -> list[Floats]:
-    """For each trajectory and turn: one over how many trajectories hold that very turn, by forks.
-
-    Where the fork parent is not among the trajectories, its forks still share with each other.
-    """
-    by_sample = {t.sample: i for i, t in enumerate(trajectories)}
-    origins: list[list[tuple[object, int]]] = []
-    for i, trajectory in enumerate(trajectories):
-        origins.append([])
-        for turn in range(len(trajectory.turns)):
-            holder: object = i
-            owner: Trajectory | None = trajectory
-            while owner is not None and owner.fork_parent is not None:
-                if turn >= (owner.fork_turn or 0):
-                    break
-                at = by_sample.get(owner.fork_parent)
-                holder = ("absent", owner.fork_parent) if at is None else at
-                owner = None if at is None else trajectories[at]
-            origins[-1].append((holder, turn))
-    count = Counter(origin for turns in origins for origin in turns)
-    return [np.array([1.0 / count[o] for o in turns], dtype=np.float32) for turns in origins]
 
 
 def _joined(parts: Sequence[NDArray[Any]], dtype: type[np.generic] = np.int64) -> NDArray[Any]:

@@ -1,7 +1,8 @@
 """One GRPO step on the same work, ours beside TRL's: CPU-seconds on one thread, medians.
 
 A random Qwen3 of 0.87 M parameters plays 8 tasks x 8 rollouts x 3 turns x 32 tokens; then comes one
-update. Full fine-tuning and LoRA rank 8 in 32 bits, and ours on NF4 too, which TRL cannot on a CPU.
+update. Full fine-tuning and LoRA rank 8 in 32 bits, and ours on NF4 too, which TRL cannot on a CPU;
+then with 512 more tokens that all prompts share. Ours by padded rows is there for comparison.
 TRL runs in .venvs/trl (made on first use); `--no-peer` leaves it out.
 """
 
@@ -45,15 +46,22 @@ class Game(th.TextEnv):
     """Three turns; the reward is a checksum of what was said."""
 
     max_turns = TURNS
+    opening = ""
 
     def draw(self, rng: random.Random, difficulty: int) -> dict[str, Any]:
         return {"game": rng.randrange(10**6)}
 
     def start(self) -> str:
-        return f"Game {self.instance['game']}: reach the goal. Guess."
+        return f"{self.opening}Game {self.instance['game']}: reach the goal. Guess."
 
     def respond(self, action: str) -> th.Reply:
         return th.Reply(f"obs {self.turn}: try again", reward=sum(map(ord, action)) % 7 / 7)
+
+
+class LongGame(Game):
+    """Rules that every task shows, of 512 tokens."""
+
+    opening = "All is allowed. " * 32
 
 
 def main() -> None:
@@ -64,23 +72,30 @@ def main() -> None:
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder:
         write_model(Path(folder))
-        print("| what | Turnhalle, CPU-s a step | TRL 1.16, CPU-s a step | ratio |")
-        print("|---|---|---|---|")
-        for name, precision, is_lora in (
-            ("full, 32 bits", "fp32", False),
-            ("LoRA r8, 32 bits", "fp32", True),
-            ("LoRA r8, NF4", "nf4", True),
+        print("| CPU-s | step | of it update | by rows | TRL 1.16, step | of it update |")
+        print("|---|---|---|---|---|---|")
+        for name, game, precision, is_lora in (
+            ("full, 32 bits", Game, "fp32", False),
+            ("LoRA r8, 32 bits", Game, "fp32", True),
+            ("LoRA r8, NF4", Game, "nf4", True),
+            ("full, shared prompt of 512", LongGame, "fp32", False),
+            ("LoRA r8, shared prompt of 512", LongGame, "fp32", True),
         ):
-            ours = statistics.median(_ours(folder, precision, is_lora, arguments.steps))
-            peer = None
-            if not arguments.no_peer and precision == "fp32":
-                peer = statistics.median(_trl(folder, is_lora, arguments.steps))
-            theirs = "-" if peer is None else f"{peer:.2f}"
-            ratio = "-" if peer is None else f"{peer / ours:.2f}"
-            print(f"| {name} | {ours:.2f} | {theirs} | {ratio} |", flush=True)
+            step, update = _ours(folder, game, precision, is_lora, arguments.steps, "tree")
+            _, by_rows = _ours(folder, game, precision, is_lora, arguments.steps, "rows")
+            cells = [f"{seconds:.2f}" for seconds in (step, update, by_rows)]
+            if arguments.no_peer or precision != "fp32":
+                cells += ["-", "-"]
+            else:
+                peer = _trl(folder, game, is_lora, arguments.steps)
+                cells += [f"{seconds:.2f}" for seconds in peer]
+            print(f"| {name} | {' | '.join(cells)} |", flush=True)
 
 
-def _ours(folder: str, precision: Any, is_lora: bool, steps: int) -> list[float]:
+def _ours(
+    folder: str, game: type[Game], precision: Any, is_lora: bool, steps: int, packing: Any
+) -> tuple[float, float]:
+    """Medians of steps and of the updates in them."""
     options = ModelOptions(name=folder, precision=precision, lora_rank=8, lora_alpha=16)
     lm = load_model(options, lora_seed=0 if is_lora else None)
     tune_process(lm.num_parameters)
@@ -90,28 +105,33 @@ def _ours(folder: str, precision: Any, is_lora: bool, steps: int) -> list[float]
     chat.stop_ids = frozenset()  # every turn has all its tokens, as in the peer's run
     engine = TransformersEngine(lm)
     policy = LLMPolicy("policy", engine, chat, Sampling(max_new_tokens=TOKENS))
-    learner = Learner(lm, LearnOptions(minibatches=1), 1.0)
-    seconds = []
+    learner = Learner(lm, LearnOptions(minibatches=1, packing=packing), 1.0)
+    seconds, updates = [], []
     for step in range(steps + 1):
         started = time.process_time()
         tasks = [step * TASKS + i for i in range(TASKS)]
         groups = rollout_groups(
-            EnvFactory(Game), policy, [Job("train", task, seed=step) for task in tasks], GROUP
+            EnvFactory(game), policy, [Job("train", task, seed=step) for task in tasks], GROUP
         )
         batch = make_batch(groups, assign_credit(read_episodes(groups), CreditOptions()))
+        played = time.process_time()
         learner.update(batch, 1e-5, step)
+        updates.append(time.process_time() - played)
         engine.load_adapter(step, lm.trainable())
         seconds.append(time.process_time() - started)
         assert batch.num_rows == TASKS * GROUP * TURNS * TOKENS
-    return seconds[1:]
+    return statistics.median(seconds[1:]), statistics.median(updates[1:])
 
 
-def _trl(folder: str, is_lora: bool, steps: int) -> list[float]:
+def _trl(folder: str, game: type[Game], is_lora: bool, steps: int) -> tuple[float, float]:
     work = {
         "model": folder, "out": f"{folder}/out", "lora": is_lora, "steps": steps + 1,
         "tasks": TASKS, "group_size": GROUP, "turns": TURNS, "tokens": TOKENS,
+        "opening": game.opening,
     }  # fmt: skip
-    return run_trl(work)["step"]
+    seconds = run_trl(work)
+    step, rollout = (statistics.median(seconds[name]) for name in ("step", "rollout"))
+    return step, step - rollout
 
 
 def run_trl(work: dict[str, Any]) -> dict[str, list[float]]:

@@ -97,20 +97,6 @@ class Batch:
         """The batch of the other sequences."""
         return self.select(sorted(set(range(len(self.sequences))) - set(dropped)))
 
-    def parts(self, max_tokens: int) -> list[list[int]]:
-        """Sequences by length, so that each part pads to at most `max_tokens` (or is one)."""
-        order = np.argsort([len(s) for s in self.sequences], kind="stable")
-        parts: list[list[int]] = [[]]
-        for i in order.tolist():
-            if parts[-1] and (len(parts[-1]) + 1) * len(self.sequences[i]) > max_tokens:
-                parts.append([])
-            parts[-1].append(i)
-        return [part for part in parts if part]
-
-    def micro_batches(self, max_tokens: int) -> list[Batch]:
-        """The batches of `parts`."""
-        return [self.select(part) for part in self.parts(max_tokens)]
-
     def with_credit(self, credit: Credit) -> Batch:
         """The trajectories of groups that teach something, with what their turns are worth."""
         chosen = np.flatnonzero(credit.teaches[self.episode]).tolist()

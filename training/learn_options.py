@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import BaseModel, ConfigDict, Field
 
 
@@ -22,6 +24,8 @@ class LearnOptions(BaseModel):
     max_grad_norm: float = Field(0.3, gt=0)
     micro_batch_tokens: int = Field(16384, ge=1)
     """Tokens of one forward pass, padding included; bounds the memory."""
+    packing: Literal["auto", "tree", "rows"] = "auto"
+    """Shared prefixes are computed once, or with every sequence; auto is tree on a CPU."""
     shard: bool = False
     """With several processes, let each hold a part of the base's layers during updates (FSDP2);
     not with a base in 4 bits."""

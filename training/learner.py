@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -21,8 +20,9 @@ from .learn_options import LearnOptions
 from .losses.correction import correction_metrics, correction_weights
 from .metrics import add_up
 from .objective import Objective
+from .packing import Packing
 from .reference import Reference
-from .scoring import Scores, score, score_all
+from .scoring import score, score_all
 from .sharing import Sharing, by_kind, clip_gradient
 from .value import ValueHead
 
@@ -73,6 +73,7 @@ class Learner:
         self.reference = reference
         self._sharing = Sharing(lm, world, options.shard)
         self.micro_batch_tokens = options.micro_batch_tokens
+        self.packing = Packing(lm, options.packing)
         with self._sharing.apart():
             self.parameters = list(lm.trainable().values())
         value = self.objective.value
@@ -103,7 +104,7 @@ class Learner:
             return batch, metrics
         correction = self.objective.correction
         if correction.level is not None:
-            batch = replace(batch, old_logprob=self._score_all(batch, _logprobs))
+            batch = replace(batch, old_logprob=self._score_all(batch))
             log_ratio = torch.from_numpy(batch.old_logprob - batch.sampler_logprob)
             episode = torch.from_numpy(batch.episode[batch.sequence])
             turn = torch.from_numpy(batch.turn_id)
@@ -112,7 +113,7 @@ class Learner:
             metrics = correction_metrics(log_ratio, weights)
         if self.reference is not None:
             with self.reference.in_force():
-                batch = replace(batch, ref_logprob=self._score_all(batch, _logprobs))
+                batch = replace(batch, ref_logprob=self._score_all(batch))
         return batch, metrics
 
     def values(self, batch: Batch, shape: tuple[int, int]) -> NDArray[np.float64]:
@@ -120,7 +121,7 @@ class Learner:
         values = np.zeros(shape)
         first = batch.is_first
         episode = batch.episode[batch.sequence[first]]
-        values[episode, batch.turn[first]] = self._score_all(batch, _values, of_turns=True)
+        values[episode, batch.turn[first]] = self._score_all(batch, of_turns=True)
         return values
 
     def update(self, batch: Batch, learning_rate: float, seed: int) -> Update:
@@ -147,8 +148,12 @@ class Learner:
                 rows += part.num_rows
                 totals.append(sums)
         if rows:
-            done.metrics = {name: value / rows for name, value in add_up(totals).items()}
+            sums = add_up(totals)
+            saved = 1.0 - sums.pop("nodes") / sums.pop("tokens")
+            done.metrics = {name: value / rows for name, value in sums.items()}
+            done.metrics["tokens_saved"] = saved
             done.metrics["grad_norm"] = sum(norms) / len(norms)
+        done.notes += self.packing.take_notes()
         return done
 
     @torch.no_grad()
@@ -164,7 +169,7 @@ class Learner:
         return require_parity(
             self.lm,
             torch.from_numpy(batch.sampler_logprob),
-            lambda: torch.from_numpy(self._score_all(batch, _logprobs)),
+            lambda: torch.from_numpy(self._score_all(batch)),
         )
 
     def _set_rate(self, learning_rate: float) -> None:
@@ -210,16 +215,16 @@ class Learner:
         """Add up this rank's gradient; sums over its rows, and sequences that are no numbers."""
         sums: list[dict[str, float]] = []
         bad: list[int] = []
-        for chosen in self._sharing.parts(minibatch, self.micro_batch_tokens):
+        for chosen in self._parts(minibatch):
             if not chosen:
                 self._sharing.keep_step()
                 continue
             part = minibatch.select(chosen)
-            scores = score(self.lm, part, self.temperature, self.critic)
+            scores = score(self.lm, part, self.temperature, self.critic, self.packing.layout)
             bad += not_finite(scores, part, chosen)
             total, part_sums = self.objective.of_part(part, scores, minibatch)
             total.backward()
-            sums.append(part_sums)
+            sums.append(part_sums | {"nodes": scores.num_nodes, "tokens": part.num_tokens})
         return add_up(sums), bad
 
     def _clip(self) -> float:
@@ -263,26 +268,20 @@ class Learner:
             "(learn.micro_batch_tokens; the result stays the same)"
         )
 
-    def _score_all(
-        self,
-        batch: Batch,
-        pick: Callable[[Scores], torch.Tensor],
-        of_turns: bool = False,
-    ) -> NDArray[np.float32]:
-        def score_part(part: Batch) -> torch.Tensor:
-            return pick(score(self.lm, part, self.temperature, self.critic))
+    def _score_all(self, batch: Batch, of_turns: bool = False) -> NDArray[np.float32]:
+        """Log-probs of the rows, or values of the turns."""
 
-        parts = self._sharing.parts(batch, self.micro_batch_tokens)
+        def score_part(part: Batch) -> torch.Tensor:
+            scores = score(self.lm, part, self.temperature, self.critic, self.packing.layout)
+            chosen = scores.values if of_turns else scores.logprobs
+            assert chosen is not None
+            return chosen
+
+        parts = self._parts(batch)
         scores = self._sharing.compute(lambda: score_all(batch, parts, score_part, of_turns))
         # Every row is one rank's; it is 0 on the others.
         total: NDArray[np.float32] = np.sum(scores, axis=0)
         return total
 
-
-def _logprobs(scores: Scores) -> torch.Tensor:
-    return scores.logprobs
-
-
-def _values(scores: Scores) -> torch.Tensor:
-    assert scores.values is not None
-    return scores.values
+    def _parts(self, batch: Batch) -> list[list[int]]:
+        return self._sharing.parts(batch.sequences, self.packing, self.micro_batch_tokens)

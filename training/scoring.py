@@ -10,9 +10,9 @@ import torch
 from numpy.typing import NDArray
 
 from turnhalle.agents.lm import LanguageModel
-from turnhalle.kernels.logprob import token_logprobs
 
 from .batch import Batch
+from .packing import Layout, pack
 from .value import ValueHead
 
 
@@ -26,22 +26,27 @@ class Scores:
     """`[M]` of the distributions they were sampled from, in nats; no gradient."""
     values: torch.Tensor | None
     """`[turns]` what the critic expects before each turn, where there is one."""
+    num_nodes: int = 0
+    """Tokens that went through the model, padding included."""
 
 
 def score(
-    lm: LanguageModel, part: Batch, temperature: float, critic: ValueHead | None = None
+    lm: LanguageModel,
+    part: Batch,
+    temperature: float,
+    critic: ValueHead | None = None,
+    layout: Layout = "rows",
 ) -> Scores:
-    """Score the rows of a batch in one pass, padding on the right."""
-    ids = pad(part.sequences).to(lm.device)
-    sequence = torch.from_numpy(part.sequence).to(lm.device)
-    position = torch.from_numpy(part.position).to(lm.device)
-    hidden = lm.hidden_states(ids)[sequence, position - 1]
+    """Score the rows of a batch in one pass."""
+    packed = pack(part.sequences, layout)
+    states = packed.states(lm)
+    nodes = packed.nodes(part.sequence, part.position)
     values = None
     if critic is not None:
-        values = critic(hidden[torch.from_numpy(part.is_first).to(lm.device)])
-    targets = ids[sequence, position]
-    logprobs, entropies = token_logprobs(hidden, lm.head, targets, temperature)
-    return Scores(logprobs, entropies, values)
+        before = packed.parent[nodes[part.is_first]]
+        values = critic(states.index_select(0, torch.from_numpy(before).to(lm.device)))
+    logprobs, entropies = packed.logprobs(lm, states, nodes, temperature)
+    return Scores(logprobs, entropies, values, len(packed.token))
 
 
 @torch.no_grad()
@@ -63,12 +68,3 @@ def score_all(
             rows = batch.turn_id[rows[batch.is_first[rows]]]
         scores[rows] = score_part(batch.select(part)).float().cpu().numpy()
     return scores
-
-
-def pad(sequences: Sequence[NDArray[np.int64]]) -> torch.Tensor:
-    """`[B, T]`, padded on the right with token 0, which no row ever points to."""
-    longest = max(len(s) for s in sequences)
-    padded = torch.zeros(len(sequences), longest, dtype=torch.long)
-    for row, sequence in enumerate(sequences):
-        padded[row, : len(sequence)] = torch.from_numpy(sequence)
-    return padded

@@ -10,6 +10,7 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeVar
 
+import numpy as np
 import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch.nn.utils import parametrize
@@ -17,9 +18,9 @@ from torch.nn.utils import parametrize
 from turnhalle.agents.lm import LanguageModel
 from turnhalle.agents.quantization.snap import snap
 from turnhalle.envs.seeding import derive_rng
-from turnhalle.kernels.logprob import token_logprobs
 
 from .demos import Example
+from .packing import pack
 
 Item = TypeVar("Item")
 
@@ -111,18 +112,13 @@ def action_logprobs(
     lm: LanguageModel, batch: Sequence[Example]
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Log-probs of the action tokens of a batch, in nats, and for each one its example's number."""
-    longest = max(len(example.token_ids) for example in batch)
-    ids = torch.zeros(len(batch), longest, dtype=torch.long)
-    is_action = torch.zeros(len(batch), longest, dtype=torch.bool)
-    for row, example in enumerate(batch):
-        ids[row, : len(example.token_ids)] = torch.tensor(example.token_ids)
-        is_action[row, : len(example.is_action)] = torch.tensor(example.is_action)
-    ids, is_action = ids.to(lm.device), is_action.to(lm.device)
-    hidden = lm.hidden_states(ids)
-    # The hidden state before a token predicts it.
-    predicts = is_action[:, 1:]
-    logprobs, _ = token_logprobs(hidden[:, :-1][predicts], lm.head, ids[:, 1:][predicts])
-    return logprobs, predicts.nonzero()[:, 0]
+    packed = pack([np.array(example.token_ids, dtype=np.int64) for example in batch], "rows")
+    # No state predicts the first token.
+    actions = [1 + np.flatnonzero(example.is_action[1:]) for example in batch]
+    nodes = [path[chosen] for path, chosen in zip(packed.paths, actions, strict=True)]
+    logprobs, _ = packed.logprobs(lm, packed.states(lm), np.concatenate(nodes))
+    row = np.repeat(np.arange(len(batch)), [len(chosen) for chosen in actions])
+    return logprobs, torch.from_numpy(row).to(lm.device)
 
 
 def batches_of(

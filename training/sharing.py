@@ -18,14 +18,16 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from turnhalle.agents.lm import LanguageModel
 from turnhalle.agents.ranks import World, deal
 from turnhalle.envs.errors import ConfigError
 
-from .batch import Batch
 from .options import TrainOptions
+from .packing import Packing
 
 Value = TypeVar("Value")
 
@@ -57,7 +59,9 @@ class Sharing:
         finally:
             self._gather()
 
-    def parts(self, batch: Batch, max_tokens: int) -> list[list[int]]:
+    def parts(
+        self, sequences: Sequence[NDArray[np.int64]], packing: Packing, max_tokens: int
+    ) -> list[list[int]]:
         """The parts of a batch that this rank computes: about as many tokens as every other's.
 
         In step all have equally many; an empty one is for `keep_step`.
@@ -65,9 +69,9 @@ class Sharing:
         size = self._world.size
         if size > 1:
             # A few parts a rank, so that they can be dealt out evenly.
-            max_tokens = min(max_tokens, -(-batch.num_tokens // (2 * size)))
-        parts = batch.parts(max_tokens)
-        hands = deal([sum(len(batch.sequences[i]) for i in part) for part in parts], size)
+            max_tokens = min(max_tokens, -(-sum(map(len, sequences)) // (2 * size)))
+        parts = packing.parts(sequences, max_tokens)
+        hands = deal([sum(len(sequences[i]) for i in part) for part in parts], size)
         own = [parts[i] for i in hands[self._world.rank]]
         return own + [[]] * (max(map(len, hands)) - len(own)) * self.is_in_step
 

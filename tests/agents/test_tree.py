@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
-
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -91,7 +89,6 @@ def test_a_straight_trajectory_is_its_positions() -> None:
     assert tree.node.tolist() == [2, 4, 5]
     assert tree.turn.tolist() == [0, 1, 1]
     assert tree.logprob.tolist() == [-0.5, -0.5, -1.5]
-    assert tree.weight.tolist() == [1, 1, 1]
 
 
 def test_equal_samples_share_nodes_and_keep_their_rows() -> None:
@@ -100,7 +97,6 @@ def test_equal_samples_share_nodes_and_keep_their_rows() -> None:
     assert tree.num_nodes == 3
     assert tree.node.tolist() == [2, 2]
     assert tree.trajectory.tolist() == [0, 1]
-    assert tree.weight.tolist() == [1, 1]
 
 
 def test_a_rewritten_history_is_a_branch_with_its_own_samples_only() -> None:
@@ -117,23 +113,6 @@ def test_a_rewritten_history_is_a_branch_with_its_own_samples_only() -> None:
         [1, 2, 3, 4, 5],
         [1, 2, 7, 7, 3],
     ]
-
-
-def test_what_forks_share_counts_once() -> None:
-    first = trajectory([said(1), drew(2)], [said(3), drew(4)])
-    forks = [trajectory([said(1), drew(2)], [said(3), drew(5 + i)], sample=i + 1) for i in range(2)]
-    for fork in forks:
-        fork.fork_parent, fork.fork_turn = 0, 1
-    tree = grow_tree([first, *forks])
-    assert np.allclose(tree.weight[tree.turn == 0], 1 / 3)
-    assert np.allclose(tree.weight[tree.turn == 1], 1)
-
-
-def test_forks_of_an_absent_parent_share_with_each_other() -> None:
-    forks = [trajectory([said(1), drew(2)], [said(3), drew(5)], sample=i) for i in (4, 5)]
-    for fork in forks:
-        fork.fork_parent, fork.fork_turn = 3, 1
-    assert grow_tree(forks).weight.tolist() == [0.5, 1, 0.5, 1]
 
 
 def test_trajectories_without_tokens_are_left_out() -> None:
@@ -197,21 +176,6 @@ def test_every_sample_keeps_its_row(group: list[Trajectory]) -> None:
         ]
         rows = zip(tree.turn[mine], tree.token[tree.node[mine]], tree.logprob[mine], strict=True)
         assert [(int(t), int(k), float(s)) for t, k, s in rows] == drawn
-
-
-@settings(max_examples=120, deadline=None, database=None, derandomize=True)
-@given(groups())
-def test_a_sample_weighs_one_however_many_forks_hold_it(group: list[Trajectory]) -> None:
-    tree = grow_tree(group)
-    total: Counter[tuple[int, int]] = Counter()
-    for i, turn, weight in zip(tree.trajectory, tree.turn, tree.weight, strict=True):
-        played = group[i]
-        while played.fork_parent is not None and turn < (played.fork_turn or 0):
-            played = group[played.fork_parent]
-        total[played.sample, int(turn)] += float(weight)
-    for (sample, number), weight in total.items():
-        segments = group[sample].turns[number].segments
-        assert np.isclose(weight, sum(len(s.token_ids) for s in segments if s.is_sampled))
 
 
 @settings(max_examples=60, deadline=None, database=None, derandomize=True)

@@ -12,15 +12,22 @@ from torch.nn.attention.flex_attention import flex_attention
 
 from turnhalle.kernels.tree_attention import block_mask, dense_mask, tree_attention, tree_of
 
-FOREST = [-1, 0, 1, 1, 3, 0, -1, 5, 6, 4]
-"""Two roots; branches lie apart: 0 1 2, 0 1 3 4 9, 0 5 7, 6 8."""
-BRANCHES = [[0, 1, 2], [0, 1, 3, 4, 9], [0, 5, 7], [6, 8]]
+FOREST = [-1, 0, 1, 1, 3, 4, 0, 6, -1, 8]
+"""Two roots; depth-first."""
+BRANCHES = [[0, 1, 2], [0, 1, 3, 4, 5], [0, 6, 7], [8, 9]]
 
 
 def random_forest(count: int, seed: int) -> list[int]:
+    """Chains of about ten nodes, forks anywhere above, and a new root now and then."""
     rng = random.Random(seed)
-    return [-1 if i == 0 or rng.random() < 0.02 else rng.randint(max(0, i - 9), i - 1)
-            for i in range(count)]  # fmt: skip
+    parents: list[int] = []
+    path: list[int] = []
+    for node in range(count):
+        if rng.random() < 0.1:
+            path = path[: rng.randint(0, len(path))] if rng.random() < 0.8 else []
+        parents.append(path[-1] if path else -1)
+        path.append(node)
+    return parents
 
 
 def ancestors(parents: list[int], node: int) -> list[int]:
@@ -41,15 +48,10 @@ def test_the_mask_is_who_is_above_whom(parents: list[int]) -> None:
     assert torch.equal(dense_mask(tree)[0, 0], expected)
 
 
-def test_depth_first_order_keeps_branches_together() -> None:
-    assert tree_of(FOREST).order.tolist() == [0, 1, 2, 3, 4, 9, 5, 7, 6, 8]
-
-
-def test_a_child_before_its_parent_is_refused() -> None:
-    with pytest.raises(ValueError, match="node 1 comes before its parent 2; put parents first"):
-        tree_of([-1, 2, 0])
-    with pytest.raises(ValueError, match="node 0 comes before its parent 0"):
-        tree_of([0])
+@pytest.mark.parametrize("parents", [[-1, 2, 0], [0], [-1, 0, 0, 1], [-1, -1, 0], [-1, 0, -2]])
+def test_nodes_out_of_depth_first_order_are_refused(parents: list[int]) -> None:
+    with pytest.raises(ValueError, match="put nodes in depth-first order"):
+        tree_of(parents)
 
 
 def heads(count: int, nodes: int, seed: int) -> torch.Tensor:
@@ -78,6 +80,37 @@ def test_values_and_gradients_are_those_of_the_branches_alone(window: int | None
         ours = ours + together[:, :, branch].square().sum()
     pairs = zip(torch.autograd.grad(ours, inputs), torch.autograd.grad(alone, inputs), strict=True)
     assert all(torch.allclose(a, b) for a, b in pairs)
+
+
+@pytest.mark.parametrize("window", [None, 1, 7, 40])
+@pytest.mark.parametrize("seed", range(4))
+def test_pieces_are_the_dense_mask(window: int | None, seed: int) -> None:
+    """Values and gradients of forests of 300 nodes, against PyTorch's attention with a mask."""
+    tree = tree_of(random_forest(300, seed))
+    inputs = [heads(4, 300, 0), heads(2, 300, 1), heads(2, 300, 2)]
+    for tensor in inputs:
+        tensor.requires_grad_(True)
+    ours = tree_attention(*inputs, tree, window=window)
+    mask = dense_mask(tree, window)
+    plain = torch.nn.functional.scaled_dot_product_attention(
+        *inputs, attn_mask=mask, enable_gqa=True
+    )
+    assert torch.allclose(ours, plain, atol=1e-12)
+    upstream = heads(4, 300, 3)
+    pairs = zip(*(torch.autograd.grad(out, inputs, upstream) for out in (ours, plain)), strict=True)
+    assert all(torch.allclose(a, b, atol=1e-12) for a, b in pairs)
+
+
+def test_a_prefix_is_read_once_by_all_its_branches() -> None:
+    """Nine chains; one more rectangle, of all branches by the prompt."""
+    parents = [*range(-1, 9)]
+    for branch in range(8):
+        first = 10 + 5 * branch
+        parents += [9, *range(first, first + 4)]
+    pieces = tree_of(parents).pieces(None)
+    assert [piece.is_causal for piece in pieces] == [True] * 9 + [False]
+    assert (pieces[-1].queries, pieces[-1].keys) == (slice(10, 50), slice(0, 10))
+    assert all(piece.mask is None for piece in pieces)
 
 
 @pytest.mark.filterwarnings("ignore:flex_attention called without")
@@ -111,6 +144,7 @@ def test_a_model_scores_a_tree_as_its_branches(make_model: Any, architecture: st
     folder = make_model(architecture)
     lm = load_model(ModelOptions(name=str(folder), precision="fp32", device="cpu"))
     parents = np.array([*range(-1, 11), 5, *range(12, 20), 5, 21, 22])
+    assert not lm.no_trees
     tree = tree_of(parents)
     ids = torch.randint(3, 250, (len(parents),), generator=torch.Generator().manual_seed(0))
     with torch.no_grad():

@@ -105,27 +105,6 @@ def test_a_fork_of_a_masked_parent_takes_over_what_the_parent_cannot_teach() -> 
     assert lay_out([group]).turn.tolist() == [0, 0, 1, 2]
 
 
-@given(st.lists(TURNS, min_size=1, max_size=6), st.integers(1, 60))
-def test_micro_batches_keep_every_row_within_the_budget(
-    shapes: list[list[tuple[int, int]]], budget: int
-) -> None:
-    batch = batch_of(shapes)
-
-    def content(parts: list[Batch]) -> list[tuple[int, float, float]]:
-        rows = []
-        for part in parts:
-            for i in range(part.num_rows):
-                token = part.sequences[part.sequence[i]][part.position[i]]
-                rows.append((int(token), float(part.advantage[i]), float(part.sampler_logprob[i])))
-        return sorted(rows)
-
-    parts = batch.micro_batches(budget)
-    assert content(parts) == content([batch])
-    for part in parts:
-        padded = len(part.sequences) * max(len(s) for s in part.sequences)
-        assert padded <= budget or len(part.sequences) == 1
-
-
 def test_masked_skipped_and_silent_episodes_stay_out() -> None:
     group = Group(TASK, [trajectory([(1, 2)]), trajectory([(1, 2)], masked=True)])
     silent = Group(TASK, [Trajectory(TASK, 0, [], stop=StopReason.CONTEXT)] * 2)

@@ -1,0 +1,168 @@
+"""How sequences become one forward pass: as a forest of shared prefixes, or as padded rows.
+
+In a forest every shared prefix (a system prompt, a task's prompt, the turns before a fork) is there
+once, and nothing is padded; sequences that share nothing are trees without branches. Log-probs,
+losses and gradients are those of the padded rows, to rounding. Rows are for architectures whose
+attention cannot be asked for trees.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from turnhalle.agents.lm import LanguageModel
+from turnhalle.agents.tree import in_order, merge
+from turnhalle.kernels.logprob import token_logprobs
+from turnhalle.kernels.tree_attention import Tree, tree_of
+
+Ints = NDArray[np.int64]
+Layout = Literal["tree", "rows"]
+
+TOLERANCE = {torch.float32: 1e-3, torch.float64: 1e-3, torch.bfloat16: 0.5, torch.float16: 0.1}
+"""Most that log-probs of trees and rows may differ, in nats, by the model's dtype. In 16 bits that
+is rounding: trainer and engine differ as much."""
+
+_NUM_CHECKED = 4
+"""Sequences of the first batch that are computed in both layouts."""
+
+
+@dataclass(frozen=True, slots=True)
+class Packed:
+    """The nodes of a forward pass; padding is nodes that nobody asks for."""
+
+    token: Ints
+    """`[N]`"""
+    parent: Ints
+    """`[N]` the node before it, whose state predicts it; -1 for the first of a sequence."""
+    paths: list[Ints]
+    """For each sequence `[T]` its nodes."""
+    tree: Tree | None
+    """None where the nodes are a grid of as many rows as there are sequences."""
+
+    def nodes(self, sequence: Ints, position: Ints) -> Ints:
+        """`[M]` the nodes of tokens, by sequence and position."""
+        first = np.cumsum([0, *(len(path) for path in self.paths)])
+        nodes: Ints = np.concatenate(self.paths)[first[sequence] + position]
+        return nodes
+
+    def states(self, lm: LanguageModel) -> torch.Tensor:
+        """Hidden states `[N, H]` of all nodes, in one pass."""
+        ids = torch.from_numpy(self.token).to(lm.device)
+        if self.tree is None:
+            return lm.hidden_states(ids.view(len(self.paths), -1)).flatten(0, 1)
+        return lm.tree_states(ids, self.tree.to(lm.device))
+
+    def logprobs(
+        self, lm: LanguageModel, states: torch.Tensor, nodes: Ints, temperature: float = 1.0
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Log-probs and entropies `[M]` of nodes, each computed once however often it is named."""
+        drawn, place = np.unique(nodes, return_inverse=True)
+        before = torch.from_numpy(self.parent[drawn]).to(lm.device)
+        targets = torch.from_numpy(self.token[drawn]).to(lm.device)
+        hidden = states.index_select(0, before)
+        scores = token_logprobs(hidden, lm.head, targets, temperature)
+        rows = torch.from_numpy(place).to(lm.device)
+        return scores[0].index_select(0, rows), scores[1].index_select(0, rows)
+
+
+def pack(sequences: Sequence[Ints], layout: Layout) -> Packed:
+    """Lay sequences out for one pass."""
+    if layout == "tree":
+        (token, parent, _), paths = merge(sequences)
+        return Packed(token, parent, paths, tree_of(parent))
+    longest = max(len(sequence) for sequence in sequences)
+    grid = np.zeros((len(sequences), longest), dtype=np.int64)
+    for row, sequence in zip(grid, sequences, strict=True):
+        row[: len(sequence)] = sequence
+    parent = np.arange(grid.size) - 1
+    parent[::longest] = -1
+    paths = [row * longest + np.arange(len(s)) for row, s in enumerate(sequences)]
+    return Packed(grid.ravel(), parent, paths, None)
+
+
+def parts(sequences: Sequence[Ints], layout: Layout, max_nodes: int) -> list[list[int]]:
+    """Numbers of the sequences of passes of at most `max_nodes` nodes each, or of one sequence.
+
+    Trees hold what shares most, rows what is about as long, so that they pad little.
+    """
+    if layout == "tree":
+        ordered = list(in_order(sequences))
+    else:
+        by_length = np.argsort([len(s) for s in sequences], kind="stable")
+        ordered = [(i, 0) for i in by_length.tolist()]
+    found: list[list[int]] = []
+    size = 0
+    for i, shared in ordered:
+        length = len(sequences[i])
+        count = len(found[-1]) if found else 0
+        size = size + length - shared if layout == "tree" else (count + 1) * length
+        if not found or size > max_nodes:
+            found.append([])
+            size = length
+        found[-1].append(i)
+    return found
+
+
+class Packing:
+    """How a learner lays out its batches: as trees, unless these are found to be wrong."""
+
+    def __init__(self, lm: LanguageModel, asked: Literal["auto", "tree", "rows"]) -> None:
+        """Decide.
+
+        Args:
+            lm: The model.
+            asked: auto is trees on a CPU, where they were measured to be faster, else rows.
+        """
+        self._lm = lm
+        wants_tree = asked == "tree" or (asked == "auto" and lm.device.type == "cpu")
+        self.layout: Layout = "tree" if wants_tree and not lm.no_trees else "rows"
+        self._notes: list[str] = []
+        if wants_tree and lm.no_trees:
+            self._notes.append(
+                f"batches are computed as padded rows: {lm.config.model_type} has no token trees "
+                f"here, for {lm.no_trees}"
+            )
+        self._is_checked = self.layout == "rows"
+
+    def parts(self, sequences: Sequence[Ints], max_nodes: int) -> list[list[int]]:
+        """The parts of a batch; those of the first one after a look at it."""
+        if not self._is_checked:
+            first = parts(sequences, self.layout, max_nodes)[0]
+            self._check([sequences[i] for i in first[:_NUM_CHECKED]], max_nodes)
+            self._is_checked = True
+        return parts(sequences, self.layout, max_nodes)
+
+    def take_notes(self) -> list[str]:
+        """What is to be told, once."""
+        notes, self._notes = self._notes, []
+        return notes
+
+    @torch.no_grad()
+    def _check(self, sequences: Sequence[Ints], max_nodes: int) -> None:
+        """Compare trees with rows on real sequences; go on with rows where they differ."""
+        bound = TOLERANCE[self._lm.model.dtype]
+        for chosen in parts(sequences, "rows", max_nodes):
+            few = [sequences[i] for i in chosen]
+            tree, rows = (_score_everything(self._lm, few, layout) for layout in ("tree", "rows"))
+            difference = (tree - rows).abs()[rows.isfinite()]
+            # Written so that a log-prob that is no number is not within.
+            if not bool((difference <= bound).all()):
+                self.layout = "rows"
+                self._notes.append(
+                    "batches are computed as padded rows: as token trees the log-probs of "
+                    f"{self._lm.config.model_type} differ by up to {difference.max():.2g} nats "
+                    f"(allowed {bound:.2g}). Please report it, with the model's name"
+                )
+                return
+
+
+def _score_everything(lm: LanguageModel, sequences: Sequence[Ints], layout: Layout) -> torch.Tensor:
+    packed = pack(sequences, layout)
+    nodes = np.concatenate([path[1:] for path in packed.paths])
+    return packed.logprobs(lm, packed.states(lm), nodes)[0]
