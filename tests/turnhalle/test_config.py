@@ -21,7 +21,7 @@ def load(
 def test_every_recipe_is_valid() -> None:
     assert "quickstart" in recipes()
     for name in recipes():
-        model = PrimeOptions if name in ("tiny", "coding-start") else TrainOptions
+        model = PrimeOptions if name == "tiny" else TrainOptions
         load(name, model=model)
 
 
