@@ -74,7 +74,7 @@ def load_model(
     device = _device(options.device)
     config = load_config(options.name)
     from .lm import LanguageModel
-    from .quantization.bnb import guard_cpu, held_in, quantize_on_load
+    from .quantization.bnb import dequantize_in, guard_cpu, held_in, quantize_on_load
     from .quiet import Quiet
 
     precision = held_in(config, options.precision, options.name)
@@ -87,6 +87,7 @@ def load_model(
         model = AutoModelForCausalLM.from_pretrained(folder, config=config, **kwargs)
     model.requires_grad_(False)
     guard_cpu(model)
+    dequantize_in(model, dtype)
     peft = None
     if adapter is not None or lora_seed is not None:
         from .adapters import attach

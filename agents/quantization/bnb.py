@@ -144,6 +144,17 @@ def linears(model: Any) -> dict[str, torch.nn.Linear]:
     }
 
 
+def dequantize_in(model: torch.nn.Module, dtype: torch.dtype) -> None:
+    """Let 4-bit layers dequantise in the dtype that is computed in.
+
+    A folder remembers the 16 bits that it was made from. bitsandbytes rounds to them where it
+    dequantises (the backward pass, what an engine is given), and not in the forward pass.
+    """
+    for module in model.modules():
+        if hasattr(module, _REPACKS):
+            module.weight.quant_state.dtype = dtype
+
+
 def guard_cpu(model: torch.nn.Module) -> None:
     """Keep bitsandbytes from what it does wrong on the CPU (all three bugs above).
 

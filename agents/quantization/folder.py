@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from turnhalle.envs.errors import ModelError, StoreError
 
 from ..models import SETTINGS_FILE, load_config, load_tokenizer, read_settings, resolve_model
-from .bnb import Format, bnb_config, guard_cpu, must_stay, stored_format
+from .bnb import Format, bnb_config, must_stay, stored_format
 
 if TYPE_CHECKING:
     import torch
@@ -55,7 +55,6 @@ def write_folder(
             device_map={"": device},
             quantization_config=bnb_config(format, dtype, skipped),
         )
-        guard_cpu(model)
         model.save_pretrained(partial)
         load_tokenizer(name).save_pretrained(partial)
     # Sampling is the business of whoever samples; a default of the model's would surprise.
