@@ -157,24 +157,6 @@ def test_forks_have_processes_of_their_own() -> None:
     assert groups[0] == groups[1]
 
 
-def test_a_fork_that_fails_ends_its_episode_only() -> None:
-    class Fragile(Plain):
-        """One of them cannot be snapshot."""
-
-        def state(self) -> dict[str, Any]:
-            if self.task.index == 1:
-                raise ValueError("no snapshot today")
-            return {}
-
-        def restore(self, state: dict[str, Any]) -> None:
-            pass
-
-    branch = BranchOptions(at=(1,))
-    groups = rollout_groups(EnvFactory(Fragile), policy(), jobs(2), 1, branch=branch)
-    assert [len(group.trajectories) for group in groups] == [2, 1]
-    assert "no snapshot today" in str(groups[1].trajectories[0].error)
-
-
 def test_what_blocks_plays_as_what_does_not() -> None:
     class Slow(Plain):
         """Takes its time."""

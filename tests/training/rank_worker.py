@@ -97,13 +97,13 @@ def updated(
 ) -> tuple[Update, torch.Tensor, torch.Tensor, Any]:
     """The update, the weights before and after it, and how the learner then scores its batch."""
     one, batch = make_learner(model, case, world), make_batch_of(case.get("episodes", 7))
-    sampled = one._score_all(batch, lambda scores: scores.logprobs)
+    sampled = one._score_all(batch)
     batch = replace(batch, sampler_logprob=sampled, old_logprob=sampled, ref_logprob=sampled)
     before = torch.cat([p.detach().flatten() for p in one.trained().values()])
     with poisoned(batch, case.get("poisoned", [])):
         done = one.update(batch, 1e-4, seed=0)
     after = torch.cat([p.detach().flatten() for p in one.trained().values()])
-    return done, before, after, one._score_all(batch, lambda scores: scores.logprobs)
+    return done, before, after, one._score_all(batch)
 
 
 def compare(model: str, case: dict[str, Any], world: World) -> dict[str, Any]:

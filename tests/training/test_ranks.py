@@ -173,7 +173,8 @@ def assert_same_run(folder: Path, other: Path) -> None:
     metrics, actions, adapter = left_behind(folder)
     others, other_actions, other_adapter = left_behind(other)
     assert metrics.keys() == others.keys()
-    for name in metrics:
+    # Parts that are dealt out to ranks share less.
+    for name in metrics.keys() - {"tokens_saved"}:
         assert metrics[name] == pytest.approx(others[name], rel=1e-4, abs=1e-5), name
     assert actions == other_actions
     for name, tensor in adapter.items():

@@ -41,6 +41,7 @@ def options(**changes: Any) -> TrainOptions:
         "evaluate": {"tasks": 10, "every": 2},
         "steps": 4,
         "checkpoint_every": 3,
+        "seed": 1,  # each step has a group that teaches
     }
     return TrainOptions.model_validate(data | changes)
 

@@ -43,12 +43,14 @@ def test_the_size_is_what_the_card_says() -> None:
     assert all(size % 64 == 0 for size in sizes)
 
 
-@pytest.mark.parametrize("env", ["Tools", "Math", "Pacman"])
-def test_success_is_honest_and_can_be_improved(env: str) -> None:
+@pytest.mark.parametrize(
+    ("env", "most"), [("Tools", 0.4), ("Math", 0.4), ("Pacman", 0.4), ("Coding", 0.6)]
+)
+def test_success_is_honest_and_can_be_improved(env: str, most: float) -> None:
     factory = resolve(env)
-    policy = open_policy("tiny", factory, Sampling(max_new_tokens=32))
+    policy = open_policy("tiny", factory, Sampling(max_new_tokens=64))
     measured = evaluate(factory, policy, 400, split="test", seed=1).success
-    assert 0.15 <= on_the_card(env) <= 0.40
+    assert 0.15 <= on_the_card(env) <= most
     assert measured.value == pytest.approx(on_the_card(env), abs=0.10)
 
 
@@ -62,7 +64,6 @@ def test_the_recipe_makes_the_file_again(tmp_path: Path) -> None:
     if conditions.findall(here) == conditions.findall(CARD):
         assert weights_digest(tmp_path / "tiny") == weights_digest(TINY)
     for id, evaluation in result.evaluations.items():
-        if id.removeprefix("turnhalle/").removesuffix("-v0") in ("Tools", "Math", "Pacman"):
-            rate = on_the_card(id.removeprefix("turnhalle/").removesuffix("-v0"))
-            assert evaluation.success.value == pytest.approx(rate, abs=0.10)
+        rate = on_the_card(id.removeprefix("turnhalle/").removesuffix("-v0"))
+        assert evaluation.success.value == pytest.approx(rate, abs=0.10)
     assert torch.get_num_threads() == 1
