@@ -69,7 +69,8 @@ class SlotCache(Cache):
                 if tensor is not None and max(targets) >= len(tensor):
                     tensor = self._grown(store, layer, tensor, slots)
                 if tensor is not None:
-                    tensor[targets, :, :length] = tensor[source, :, :length]
+                    # A copy of the source: where it fills its row, torch refuses the overlap.
+                    tensor[targets, :, :length] = tensor[source, :, :length].clone()
 
     def move(self, sources: list[int]) -> None:
         """Make `sources`, in ascending order, the first rows, and let the rest go."""
