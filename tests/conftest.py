@@ -11,6 +11,9 @@ from typing import Any
 
 import pytest
 
+from turnhalle.envs.errors import SandboxUnavailableError
+from turnhalle.envs.sandbox.options import SandboxOptions, open_sandbox
+
 MakeModel = Callable[..., Path]
 
 ARCHITECTURES = ("qwen3", "llama", "gemma", "gemma3", "mistral")
@@ -47,6 +50,26 @@ def humaneval_rows(tmp_path_factory: pytest.TempPathFactory) -> Path:
         write_code_rows(path)
     os.environ["TURNHALLE_HUMANEVAL"] = str(path)
     return path
+
+
+@pytest.fixture(scope="session")
+def need_sandbox() -> Callable[..., None]:
+    """Skips where a tier is missing, or where nothing contains code; in CI that is a failure."""
+    known: set[str] = set()
+
+    def need(tier: Any = "auto") -> None:
+        if tier in known:
+            return
+        try:
+            open_sandbox(SandboxOptions(tier=tier, slots=1)).close()
+        except SandboxUnavailableError as error:
+            missing = f"the tier {tier!r} is not available here: {error}"
+            if os.environ.get("TURNHALLE_CI") == "1":
+                pytest.fail(missing)
+            pytest.skip(missing)
+        known.add(tier)
+
+    return need
 
 
 def write_code_rows(path: Path, count: int = 60) -> Path:

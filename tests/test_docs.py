@@ -10,13 +10,11 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-
-from turnhalle.envs.errors import SandboxUnavailableError
-from turnhalle.envs.sandbox.options import SandboxOptions, open_sandbox
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").glob("*.md")])
@@ -49,18 +47,10 @@ def without_download(code: str, model: Path) -> str:
     return "\n".join(lines)
 
 
-def need_sandbox() -> None:
-    """Skip where nothing contains code; in CI that is a failure."""
-    try:
-        open_sandbox(SandboxOptions(slots=1)).close()
-    except SandboxUnavailableError as error:
-        if os.environ.get("TURNHALLE_CI") == "1":
-            raise
-        pytest.skip(str(error))
-
-
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_every_block_runs(page: Path, tmp_path: Path, make_model: Any) -> None:
+def test_every_block_runs(
+    page: Path, tmp_path: Path, make_model: Any, need_sandbox: Callable[..., None]
+) -> None:
     environment = os.environ | {
         "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
         "HF_HUB_OFFLINE": "1",

@@ -152,7 +152,8 @@ def dequantize_in(model: torch.nn.Module, dtype: torch.dtype) -> None:
     """
     for module in model.modules():
         if hasattr(module, _REPACKS):
-            module.weight.quant_state.dtype = dtype
+            weight: Any = module.weight
+            weight.quant_state.dtype = dtype
 
 
 def guard_cpu(model: torch.nn.Module) -> None:
