@@ -68,7 +68,7 @@ class PooledSandbox(Sandbox):
         """
         line = self._line(0)
         for slot in list(line.idle):
-            self._ready(slot)
+            self._ready(slot, Limits())
 
     def run(
         self, program: Program, limits: Limits | None = None, *, on_call: OnCall | None = None
@@ -162,9 +162,8 @@ class PooledSandbox(Sandbox):
     ) -> RunResult:
         started = time.monotonic()
         for _ in range(2):
-            box = self._ready(slot)
+            box = self._ready(slot, limits)
             try:
-                box.prepare(limits)
                 outcome = exchange(box, program, limits, on_call)
                 meter = box.measure()
             except (BoxLost, OSError) as error:  # a cgroup that is gone is a box that is
@@ -195,7 +194,7 @@ class PooledSandbox(Sandbox):
     def _blame(self, slot: _Slot, started: float) -> RunResult:
         """Two boxes died: of the program, if a third runs another one."""
         try:
-            outcome = exchange(self._ready(slot), _CANARY, Limits(), None)
+            outcome = exchange(self._ready(slot, Limits()), _CANARY, Limits(), None)
         except BoxLost as error:
             self._discard(slot)
             raise SandboxError(f"boxes die whatever runs in them: {error}") from None
@@ -208,19 +207,30 @@ class PooledSandbox(Sandbox):
         usage = Usage(wall_s=time.monotonic() - started)
         return RunResult(status, self.isolation, usage=usage, detail=detail, flags=flags)
 
-    def _ready(self, slot: _Slot) -> Box:
-        """The slot's box, started and alive; a failure is retried once."""
+    def _ready(self, slot: _Slot, limits: Limits) -> Box:
+        """The slot's box, alive and prepared for a run; a failure is retried once in a new box."""
         if slot.box is not None and time.monotonic() - slot.last_used > _PING_AFTER_S:
             try:
                 ping(slot.box, _PING_TIMEOUT_S)
             except (BoxLost, ValueError):
                 self._discard(slot)
+        try:
+            return self._prepared(slot, limits)
+        except SandboxError:
+            return self._prepared(slot, limits)
+
+    def _prepared(self, slot: _Slot, limits: Limits) -> Box:
         if slot.box is None:
-            try:
-                slot.box = self._start(slot)
-            except SandboxError:
-                slot.box = self._start(slot)
+            slot.box = self._start(slot)
             slot.num_runs, slot.last_used = 0, time.monotonic()
+        try:
+            slot.box.prepare(limits)
+        except OSError as error:  # a cgroup that is gone is a box that is
+            self._discard(slot)
+            raise SandboxError(f"a box cannot be given its limits: {error}") from error
+        except BaseException:
+            self._discard(slot)
+            raise
         return slot.box
 
     def _start(self, slot: _Slot) -> Box:

@@ -112,7 +112,7 @@ def test_a_box_that_lay_idle_is_asked_whether_it_lives(
     os.kill(first or 0, 9)
     time.sleep(0.2)
     slot = sandbox._slots[0]
-    assert sandbox._ready(slot) is slot.box
+    assert sandbox._ready(slot, ROOMY) is slot.box
     assert box_of(sandbox) != first
 
 

@@ -187,3 +187,24 @@ def test_a_box_that_does_not_start_is_tried_once_more() -> None:
     with PooledSandbox(tier, 1) as sandbox, pytest.raises(SandboxError, match="no"):
         sandbox.run(Program(""))
     assert tier.log == ["start", "start"]
+
+
+@pytest.mark.parametrize("error", [SandboxError("no daemon"), OSError("no cgroup")])
+def test_a_box_that_cannot_take_the_limits_is_replaced_once(error: Exception) -> None:
+    failures = [error]
+
+    class Unprepared(FakeBox):
+        def prepare(self, limits: Limits) -> None:
+            if failures:
+                raise failures.pop()
+
+    tier = FakeTier(lambda _: word(phase="call") + word(value=1) + end())
+    tier.make_box = lambda slot: Unprepared(tier.answer, tier.log)  # type: ignore[method-assign]
+    with PooledSandbox(tier, 1) as sandbox:
+        assert sandbox.run(Program("", "f"), LIMITS).value == 1
+        assert tier.log == ["start", "end", "start"]
+        sandbox._discard(sandbox._slots[0])
+        failures += [error, error]
+        with pytest.raises(SandboxError, match=str(error)):
+            sandbox.run(Program("", "f"), LIMITS)
+        assert tier.log[4:] == ["start", "end", "start", "end"]
