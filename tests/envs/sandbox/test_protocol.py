@@ -208,3 +208,20 @@ def test_a_box_that_cannot_take_the_limits_is_replaced_once(error: Exception) ->
         with pytest.raises(SandboxError, match=str(error)):
             sandbox.run(Program("", "f"), LIMITS)
         assert tier.log[4:] == ["start", "end", "start", "end"]
+
+
+def test_the_time_that_boxes_take_to_start_is_no_timeout_of_the_program() -> None:
+    class Slow(FakeBox):
+        def start(self) -> None:
+            super().start()
+            time.sleep(1.5 * LIMITS.wall_s)
+
+        def prepare(self, limits: Limits) -> None:
+            time.sleep(1.5 * LIMITS.wall_s)
+
+    answers = iter([b"", word(phase="call") + word(value=1) + end()])
+    tier = FakeTier(lambda _: next(answers))
+    tier.make_box = lambda slot: Slow(tier.answer, tier.log)  # type: ignore[method-assign]
+    with PooledSandbox(tier, 1) as sandbox:
+        result = sandbox.run(Program("", "f"), LIMITS)
+    assert (result.status, result.value) == (Status.OK, 1)
