@@ -15,6 +15,7 @@ from ..errors import ConfigError, SandboxError
 from .box import Box, BoxLost, Tier
 from .core import Limits, OnCall, Program, RunResult, Sandbox, Status, Usage
 from .guest.codec import CodecError
+from .guest.frames import FrameError
 from .judge import judge
 from .protocol import exchange, ping
 
@@ -213,7 +214,7 @@ class PooledSandbox(Sandbox):
         if slot.box is not None and time.monotonic() - slot.last_used > _PING_AFTER_S:
             try:
                 ping(slot.box, _PING_TIMEOUT_S)
-            except (BoxLost, ValueError):
+            except (BoxLost, FrameError):
                 self._discard(slot)
         try:
             return self._prepared(slot, limits)

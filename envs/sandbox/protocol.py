@@ -13,7 +13,7 @@ import time
 from dataclasses import dataclass, field
 from typing import Any
 
-from .box import Box
+from .box import Box, BoxLost
 from .core import Json, Limits, OnCall, Program
 from .guest import codec, frames
 
@@ -48,16 +48,18 @@ class Outcome:
     """How the supervisor was lost, if it was: then nothing is known but what was read."""
 
 
-def ping(box: Box, timeout_s: float) -> bool:
-    """Whether a box is there, with its next candidate.
+def ping(box: Box, timeout_s: float) -> None:
+    """Ask a box whether it is there, with its next candidate.
 
     Raises:
         BoxLost: It is not.
+        FrameError: It answers with what is no frame.
     """
     deadline = time.monotonic() + timeout_s
     box.send(frames.pack(frames.PING), deadline)
-    kind, _ = frames.FrameReader(_OVERHEAD).wait(lambda: box.receive(deadline))
-    return kind == frames.PING
+    kind, said = frames.FrameReader(_OVERHEAD).wait(lambda: box.receive(deadline))
+    if kind != frames.PING:
+        raise BoxLost(said[:500].decode(errors="replace") or f"a frame of kind {kind!r}")
 
 
 def exchange(box: Box, program: Program, limits: Limits, on_call: OnCall | None) -> Outcome:

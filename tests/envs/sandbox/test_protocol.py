@@ -225,3 +225,24 @@ def test_the_time_that_boxes_take_to_start_is_no_timeout_of_the_program() -> Non
     with PooledSandbox(tier, 1) as sandbox:
         result = sandbox.run(Program("", "f"), LIMITS)
     assert (result.status, result.value) == (Status.OK, 1)
+
+
+@pytest.mark.parametrize("kind", [frames.LOST, frames.HELLO])
+def test_a_box_that_answers_a_ping_with_anything_else_is_replaced(
+    kind: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Orphaned(FakeBox):
+        """Its supervisor lives, its zygote does not."""
+
+        def send(self, data: bytes, deadline: float) -> None:
+            super().send(data, deadline)
+            if data == frames.pack(frames.PING):
+                self._bytes += frames.pack(kind, b"the zygote ended")
+
+    monkeypatch.setattr("turnhalle.envs.sandbox.pool._PING_AFTER_S", 0.0)
+    tier = FakeTier(lambda _: word(phase="call") + word(value=1) + end())
+    tier.make_box = lambda slot: Orphaned(tier.answer, tier.log)  # type: ignore[method-assign]
+    with PooledSandbox(tier, 1) as sandbox:
+        sandbox.warm_up()
+        assert sandbox.run(Program("", "f"), LIMITS).value == 1
+        assert tier.log == ["start", "end", "start"]
