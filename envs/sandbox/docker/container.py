@@ -70,8 +70,6 @@ class Container:
         Raises:
             SandboxError: The daemon would not make it, or its supervisor did not start.
         """
-        import docker
-
         self.shape = shape
         self.id = ""
         self._api = client.api
@@ -82,14 +80,14 @@ class Container:
             )
             self.stream = AttachedStream(attached)
             self._api.start(self.id)
-        except docker.errors.APIError as error:
+        except OSError as error:
             self.remove()
-            raise SandboxError(f"a container did not start: {error.explanation}") from error
+            raise SandboxError(f"a container did not start: {_why(error)}") from error
         try:
             self._greet(guest, uid)
             pid = self._api.inspect_container(self.id)["State"]["Pid"]
             self.meter = CgroupMeter.of(pid, self.id)
-        except (BoxLost, frames.FrameError, docker.errors.APIError) as error:
+        except (BoxLost, frames.FrameError, OSError) as error:
             said = self.stream.stderr.decode(errors="replace").strip()
             self.end()
             raise SandboxError(
@@ -121,15 +119,18 @@ class Container:
 
     def remove(self) -> None:
         """Kill and remove it; one that is gone is no error."""
-        import docker
-
         if not self.id:
             return  # it was never made
         try:
             self._api.remove_container(self.id, force=True)
-        except docker.errors.APIError as error:
-            if error.status_code not in GONE:
-                raise SandboxError(f"a container cannot be removed: {error.explanation}") from error
+        except OSError as error:
+            if getattr(error, "status_code", None) not in GONE:
+                raise SandboxError(f"a container cannot be removed: {_why(error)}") from error
+
+
+def _why(error: OSError) -> str:
+    """What the daemon explained, or how the request to it failed: the SDK raises both as these."""
+    return getattr(error, "explanation", None) or str(error)
 
 
 def _description(api: Any, guest: Guest, shape: Shape) -> dict[str, Any]:
