@@ -28,13 +28,14 @@ def find(python: str | None, uid: int | None) -> tuple[str, str]:
             return found
         reasons.append(f"{place}: {found}")
     raise SandboxUnavailableError(
-        f"no Python 3.9 or newer that a box can read ({'; '.join(reasons)}): apt-get install "
+        f"no Python 3.10 or newer that a box can read ({'; '.join(reasons)}): apt-get install "
         "python3, or name one with the option python="
     )
 
 
 def _ask(python: str, uid: int | None) -> tuple[str, str] | str:
-    code = f"import sys, {_NEEDS}; assert sys.version_info >= (3, 9); print(sys.base_prefix)"
+    is_new = "assert sys.version_info >= (3, 10), sys.version"  # the guest knows the stdlib by name
+    code = f"import sys, {_NEEDS}; {is_new}; print(sys.base_prefix)"
     try:
         done = subprocess.run(
             [python, "-I", "-S", "-c", code],

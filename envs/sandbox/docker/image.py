@@ -116,13 +116,13 @@ def _checked(client: DockerClient, origin: str) -> str:
         "-I",
         "-S",
         "-c",
-        f"import sys, {_IMPORTS}; assert sys.version_info >= (3, 9)",
+        f"import sys, {_IMPORTS}; assert sys.version_info >= (3, 10), sys.version",
     ]
     try:
         client.containers.run(IMAGE, command, entrypoint=[], **options)
     except (docker.errors.ContainerError, docker.errors.APIError) as error:
         client.images.remove(IMAGE, force=True)
         raise Unavailable(
-            f"the image from {origin} has no full Python 3 (of at least 3.9) on its PATH: {error}"
+            f"the image from {origin} has no full Python 3 (of at least 3.10) on its PATH: {error}"
         ) from error
     return origin
