@@ -23,8 +23,9 @@ _PING_AFTER_S = 5.0
 """Seconds of idleness after which a box is asked whether it is there before it is used."""
 _PING_TIMEOUT_S = 5.0
 _MAX_DEPTH = 4
-_depth: ContextVar[int] = ContextVar("depth", default=0)
-"""How many runs this one is nested in: a test's code that calls a candidate is one."""
+_running: ContextVar[tuple[Sandbox, ...]] = ContextVar("running", default=())
+"""The sandboxes of the runs that this one is nested in, outermost first: a test's code that calls
+a candidate is one."""
 _CANARY = Program("def f():\n    return [1, 'a']", entry="f")
 
 
@@ -47,8 +48,9 @@ class _Line:
 class PooledSandbox(Sandbox):
     """Runs programs in the boxes of a tier.
 
-    A run that is started while another answers a call (`on_call`) has slots of its own depth, so
-    that a checker may wait for a candidate even where there is one slot.
+    A run that is started while another of the same sandbox answers a call (`on_call`) has slots of
+    its own depth, so that a checker may wait for a candidate even where there is one slot. Runs of
+    two sandboxes may call each other in one direction only: in both, they could wait for ever.
     """
 
     def __init__(self, tier: Tier, num_slots: int) -> None:
@@ -81,17 +83,17 @@ class PooledSandbox(Sandbox):
             ConfigError: An argument of the program cannot cross.
         """
         limits = limits or Limits()
-        depth = _depth.get()
+        depth = _running.get().count(self)
         if depth >= _MAX_DEPTH:
             raise SandboxError(f"runs nested deeper than {_MAX_DEPTH}")
-        token = _depth.set(depth + 1)
+        token = _running.set((*_running.get(), self))
         try:
             with self._slot(depth) as slot:
                 return self._run(slot, program, limits, on_call)
         except CodecError as error:
             raise ConfigError(f"an argument cannot cross into a sandbox: {error}") from None
         finally:
-            _depth.reset(token)
+            _running.reset(token)
 
     def close(self) -> None:
         """End every box; runs that wait raise."""

@@ -246,3 +246,17 @@ def test_a_box_that_answers_a_ping_with_anything_else_is_replaced(
         sandbox.warm_up()
         assert sandbox.run(Program("", "f"), LIMITS).value == 1
         assert tier.log == ["start", "end", "start"]
+
+
+def test_a_run_in_another_sandbox_is_not_nested() -> None:
+    value = word(phase="call") + word(value=1) + end()
+    outer = FakeTier(lambda _: word(phase="call") + word(call=["f", []]) + word(value=1) + end())
+    inner = FakeTier(lambda _: value)
+    with PooledSandbox(outer, 1) as checkers, PooledSandbox(inner, 2) as candidates:
+        candidates.warm_up()
+
+        def call(name: str, arguments: list[Any]) -> Any:
+            return candidates.run(Program("", "f"), LIMITS).value
+
+        assert checkers.run(Program("", "f"), LIMITS, on_call=call).value == 1
+        assert inner.log == ["start", "start"]
