@@ -44,11 +44,6 @@ class CgroupMeter:
                             files[kind] = folder / name
         return cls(files)
 
-    @property
-    def is_whole(self) -> bool:
-        """Whether both counts can be read."""
-        return set(self._files) == set(_FILES)
-
     def begin(self) -> None:
         """A run begins."""
         self._before = self._counts()

@@ -21,7 +21,8 @@ _HEAP_TYPE = 1 << 9
 """The flag of types that Python code made (and some of the library's)."""
 _STDLIB = sys.stdlib_module_names | {"builtins"}
 _SPECIAL = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}
-_dumps = json.JSONEncoder(separators=(",", ":"), allow_nan=False, check_circular=False).encode
+dumps = json.JSONEncoder(separators=(",", ":"), allow_nan=False, check_circular=False).encode
+"""Canonical JSON, in ASCII, of what `encode` gives; `parse` reads it."""
 
 
 class CodecError(ValueError):
@@ -31,25 +32,6 @@ class CodecError(ValueError):
         super().__init__(message)
         self.is_custom = is_custom
         """Whether the value has a type that the candidate itself made."""
-
-
-def dumps(value: Any) -> bytes:
-    """Canonical JSON of a value.
-
-    Raises:
-        CodecError: The value, or one inside it, is not exactly of a type that may cross, or too
-            deep.
-    """
-    return _dumps(encode(value)).encode("ascii")
-
-
-def loads(data: bytes) -> Any:
-    """The value of some canonical JSON.
-
-    Raises:
-        CodecError: It is no JSON, or not of our form.
-    """
-    return decode(parse(data))
 
 
 def parse(data: bytes) -> Any:
@@ -99,7 +81,12 @@ def _short_int(text: str) -> int:
 
 
 def encode(value: Any, depth: int = 0) -> Any:
-    """A value as plain JSON with tags; see the module."""
+    """A value as plain JSON with tags; see the module.
+
+    Raises:
+        CodecError: The value, or one inside it, is not exactly of a type that may cross, or too
+            deep.
+    """
     kind = type(value)
     if value is None or kind is bool or kind is str:
         return value
@@ -121,7 +108,7 @@ def encode(value: Any, depth: int = 0) -> Any:
         pairs = value.items()
         return {"d": [[encode(k, depth + 1), encode(v, depth + 1)] for k, v in pairs]}
     if kind is set or kind is frozenset:
-        items = sorted((encode(item, depth + 1) for item in value), key=_dumps)
+        items = sorted((encode(item, depth + 1) for item in value), key=dumps)
         return {"s" if kind is set else "z": items}
     is_custom = bool(kind.__flags__ & _HEAP_TYPE) and kind.__module__ not in _STDLIB
     raise CodecError(f"a value of type {kind.__qualname__}"[:200], is_custom=is_custom)

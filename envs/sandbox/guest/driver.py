@@ -37,13 +37,13 @@ class Channel:
 
     def send(self, frame: dict[str, Any]) -> None:
         """Send one frame."""
-        data = codec._dumps(frame).encode("ascii")
+        data = codec.dumps(frame).encode("ascii")
         frames.write_all(self._fd, _LENGTH.pack(len(data)) + data)
 
     def call(self, name: str, *arguments: Any) -> Any:
         """`call_host`: ask the host, wait for its answer."""
         frame = {"call": [name, [codec.encode(argument) for argument in arguments]]}
-        if len(codec._dumps(frame)) > self.max_bytes:
+        if len(codec.dumps(frame)) > self.max_bytes:
             raise ValueError("arguments too large for call_host")
         with self._lock:
             self.send(frame)
@@ -138,7 +138,7 @@ def _call(channel: Channel, request: dict[str, Any]) -> int:
     value = namespace[request["entry"]](*[codec.decode(arg) for arg in request["args"]])
     try:
         encoded = codec.encode(value)
-        data = codec._dumps(encoded)
+        data = codec.dumps(encoded)
     except codec.CodecError as error:
         channel.send({"bad": str(error), "is_custom": error.is_custom})
         return 0

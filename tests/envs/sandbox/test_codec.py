@@ -31,6 +31,14 @@ _VALUES = st.recursive(
 )
 
 
+def write(value: Any) -> bytes:
+    return codec.dumps(codec.encode(value)).encode("ascii")
+
+
+def read(data: bytes) -> Any:
+    return codec.decode(codec.parse(data))
+
+
 def same(a: Any, b: Any) -> bool:
     """Equal and of the same types all the way down; NaN is NaN, -0.0 is not 0.0."""
     if type(a) is not type(b):
@@ -46,21 +54,21 @@ def same(a: Any, b: Any) -> bool:
     if isinstance(a, dict):
         return len(a) == len(b) and same(list(a.items()), list(b.items()))
     if isinstance(a, set | frozenset):
-        return codec.dumps(a) == codec.dumps(b)
+        return write(a) == write(b)
     return bool(a == b)
 
 
 @given(_VALUES)
 def test_every_value_comes_back_as_it_was(value: Any) -> None:
-    assert same(codec.loads(codec.dumps(value)), value)
+    assert same(read(write(value)), value)
 
 
 @given(st.sets(_HASHABLE))
 def test_sets_have_one_form(value: set[Any]) -> None:
     backwards = set[Any]()
-    for item in sorted(value, key=codec.dumps, reverse=True):
+    for item in sorted(value, key=write, reverse=True):
         backwards.add(item)  # another history, which may walk in another order
-    assert codec.dumps(value) == codec.dumps(backwards)
+    assert write(value) == write(backwards)
 
 
 class Liar(int):
@@ -94,7 +102,7 @@ class Spoof:
 )
 def test_other_types_are_refused_and_custom_ones_flagged(value: Any, is_custom: bool) -> None:
     with pytest.raises(codec.CodecError) as caught:
-        codec.dumps(value)
+        write(value)
     assert caught.value.is_custom is is_custom
 
 
@@ -106,10 +114,10 @@ def test_what_is_too_deep_is_refused_on_both_sides() -> None:
     cycle.append(cycle)
     for value in (deep, cycle):
         with pytest.raises(codec.CodecError, match="deeper"):
-            codec.dumps(value)
+            write(value)
     for data in (b"[" * 200 + b"]" * 200, b"[" * 500_000):
         with pytest.raises(codec.CodecError):
-            codec.loads(data)
+            read(data)
 
 
 @pytest.mark.parametrize(
@@ -151,12 +159,12 @@ def test_what_is_too_deep_is_refused_on_both_sides() -> None:
 )
 def test_forged_json_is_an_error_and_nothing_else(data: bytes) -> None:
     with pytest.raises(codec.CodecError):
-        codec.loads(data)
+        read(data)
 
 
 @given(st.binary(max_size=60))
 def test_any_bytes_give_a_value_or_a_codec_error(data: bytes) -> None:
     try:
-        codec.loads(data)
+        read(data)
     except codec.CodecError:
         return
