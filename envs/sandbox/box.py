@@ -166,8 +166,8 @@ class Tier(ABC):
     """Runs, after which a box is replaced; it is after every abnormal end."""
 
     @abstractmethod
-    def make_box(self, slot: int) -> Box:
-        """A box that is not started yet; no two that live have the same slot."""
+    def make_box(self) -> Box:
+        """A box that is not started yet."""
 
     def close(self) -> None:  # noqa: B027 - most tiers have nothing to do
         """Give back what is shared by the boxes, after they ended."""

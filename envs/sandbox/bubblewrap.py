@@ -46,7 +46,7 @@ class BubblewrapTier(Tier):
         self.isolation = Isolation("bubblewrap", () if homes() else NO_CGROUP)
         self.keeper = Keeper()  # last: it is a process, and starts while others are looked for
 
-    def make_box(self, slot: int) -> Box:
+    def make_box(self) -> Box:
         """See `Tier.make_box`."""
         return _BubblewrapBox(self)
 

@@ -64,7 +64,7 @@ class LandlockTier(Tier):
         self.isolation = Isolation("landlock", GAPS + (per_process if is_root else _NOT_ROOT))
         self.keeper = Keeper()  # last: it is a process, and starts while others are looked for
 
-    def make_box(self, slot: int) -> Box:
+    def make_box(self) -> Box:
         """See `Tier.make_box`."""
         return _LandlockBox(self)
 

@@ -43,7 +43,8 @@ class SandboxOptions(BaseModel):
     preload: list[str] = []
     """Modules imported before the first run, beside those of the standard library."""
     first_uid: int = Field(64000, ge=1000)
-    """Where root starts boxes, slot n is the user `first_uid + n`: nobody else may be."""
+    """Where root starts boxes, each is a user of its own, of the 1,000 from here (Docker: of the
+    10,000 from 10,000 beyond): nobody else may be."""
     docker: DockerOptions = DockerOptions()
     """For the tier "docker" alone."""
     allow_unsafe: bool = False

@@ -31,7 +31,6 @@ _CANARY = Program("def f():\n    return [1, 'a']", entry="f")
 
 @dataclass(slots=True)
 class _Slot:
-    number: int
     box: Box | None = None
     num_runs: int = 0
     last_used: float = 0.0
@@ -112,8 +111,7 @@ class PooledSandbox(Sandbox):
     def _line(self, depth: int) -> _Line:
         with self._lock:
             if depth not in self._lines:
-                first = len(self._slots)
-                slots = [_Slot(first + number) for number in range(self.num_slots)]
+                slots = [_Slot() for _ in range(self.num_slots)]
                 self._slots += slots
                 self._lines[depth] = _Line(deque(slots))
             return self._lines[depth]
@@ -225,7 +223,7 @@ class PooledSandbox(Sandbox):
 
     def _prepared(self, slot: _Slot, limits: Limits) -> Box:
         if slot.box is None:
-            slot.box = self._start(slot)
+            slot.box = self._start()
             slot.num_runs, slot.last_used = 0, time.monotonic()
         try:
             slot.box.prepare(limits)
@@ -237,8 +235,8 @@ class PooledSandbox(Sandbox):
             raise
         return slot.box
 
-    def _start(self, slot: _Slot) -> Box:
-        box = self._tier.make_box(slot.number)
+    def _start(self) -> Box:
+        box = self._tier.make_box()
         box.start()
         if self._is_closed:
             box.end()

@@ -46,7 +46,7 @@ class UnsafeTier(Tier):
         self._options = options
         self._keeper = Keeper()
 
-    def make_box(self, slot: int) -> Box:
+    def make_box(self) -> Box:
         """See `Tier.make_box`."""
         return _UnsafeBox(self._keeper, self._options)
 

@@ -50,7 +50,7 @@ class DockerTier(Tier):
         self._supply = Supply(self._make, num_spare=options.num_slots() if is_fresh else 1)
         self.isolation = Isolation("docker", (*gaps, *_gaps(info)))
 
-    def make_box(self, slot: int) -> Box:
+    def make_box(self) -> Box:
         """See `Tier.make_box`."""
         return DockerBox(self._supply)
 

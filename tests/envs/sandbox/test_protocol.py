@@ -70,7 +70,7 @@ class FakeTier(Tier):
     def __init__(self, answer: Answer) -> None:
         self.answer, self.log = answer, list[str]()
 
-    def make_box(self, slot: int) -> Box:
+    def make_box(self) -> Box:
         return FakeBox(self.answer, self.log)
 
 
@@ -183,7 +183,7 @@ def test_a_box_that_does_not_start_is_tried_once_more() -> None:
             raise SandboxError("no")
 
     tier = FakeTier(lambda _: b"")
-    tier.make_box = lambda slot: Broken(tier.answer, tier.log)  # type: ignore[method-assign]
+    tier.make_box = lambda: Broken(tier.answer, tier.log)  # type: ignore[method-assign]
     with PooledSandbox(tier, 1) as sandbox, pytest.raises(SandboxError, match="no"):
         sandbox.run(Program(""))
     assert tier.log == ["start", "start"]
@@ -199,7 +199,7 @@ def test_a_box_that_cannot_take_the_limits_is_replaced_once(error: Exception) ->
                 raise failures.pop()
 
     tier = FakeTier(lambda _: word(phase="call") + word(value=1) + end())
-    tier.make_box = lambda slot: Unprepared(tier.answer, tier.log)  # type: ignore[method-assign]
+    tier.make_box = lambda: Unprepared(tier.answer, tier.log)  # type: ignore[method-assign]
     with PooledSandbox(tier, 1) as sandbox:
         assert sandbox.run(Program("", "f"), LIMITS).value == 1
         assert tier.log == ["start", "end", "start"]
@@ -221,7 +221,7 @@ def test_the_time_that_boxes_take_to_start_is_no_timeout_of_the_program() -> Non
 
     answers = iter([b"", word(phase="call") + word(value=1) + end()])
     tier = FakeTier(lambda _: next(answers))
-    tier.make_box = lambda slot: Slow(tier.answer, tier.log)  # type: ignore[method-assign]
+    tier.make_box = lambda: Slow(tier.answer, tier.log)  # type: ignore[method-assign]
     with PooledSandbox(tier, 1) as sandbox:
         result = sandbox.run(Program("", "f"), LIMITS)
     assert (result.status, result.value) == (Status.OK, 1)
@@ -241,7 +241,7 @@ def test_a_box_that_answers_a_ping_with_anything_else_is_replaced(
 
     monkeypatch.setattr("turnhalle.envs.sandbox.pool._PING_AFTER_S", 0.0)
     tier = FakeTier(lambda _: word(phase="call") + word(value=1) + end())
-    tier.make_box = lambda slot: Orphaned(tier.answer, tier.log)  # type: ignore[method-assign]
+    tier.make_box = lambda: Orphaned(tier.answer, tier.log)  # type: ignore[method-assign]
     with PooledSandbox(tier, 1) as sandbox:
         sandbox.warm_up()
         assert sandbox.run(Program("", "f"), LIMITS).value == 1
