@@ -19,7 +19,7 @@ from ..errors import SandboxUnavailableError
 from .box import Box, Tier
 from .bundle import bundle, command, guest_config
 from .cgroups import homes
-from .core import Isolation
+from .core import PER_PROCESS, Isolation
 from .interpreters import find
 from .keeper import Keeper, Started
 from .options import SandboxOptions
@@ -30,7 +30,7 @@ _INNER_UID = "1000"
 _DEVICES = ("null", "zero", "full", "random", "urandom")
 _TOP = ("bin", "sbin", "lib", "lib32", "lib64")
 NO_CGROUP = (
-    "memory limit is per process: a box may use max_processes times as much",
+    f"{PER_PROCESS}: a box may use max_processes times as much",
     "CPU time and memory are measured by the box's supervisor, not by the kernel for the whole box",
 )
 

@@ -89,6 +89,10 @@ class Usage:
     """Processes that it did not wait for; those still alive were killed. A sign of something."""
 
 
+PER_PROCESS = "memory limit is per process"
+"""The gap of a tier that cannot bound the memory of a box's processes together."""
+
+
 @dataclass(frozen=True, slots=True)
 class Isolation:
     """How a run was contained; part of every record."""
@@ -96,7 +100,7 @@ class Isolation:
     tier: str
     """"bubblewrap", "docker", "landlock" or "unsafe"."""
     gaps: tuple[str, ...] = ()
-    """What this machine could not give, e.g. "memory limit is per process"."""
+    """What this machine could not give, e.g. `PER_PROCESS`."""
 
 
 @dataclass(frozen=True, slots=True)

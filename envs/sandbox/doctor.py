@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Literal
 
 from ..errors import SandboxError, SandboxUnavailableError
-from .core import Sandbox
+from .core import PER_PROCESS, Sandbox
 from .options import SandboxOptions, TierName, open_sandbox
 from .proof import Property
 from .properties import PROPERTIES
@@ -62,7 +62,7 @@ def examine(tier: TierName, options: SandboxOptions) -> Examination:
 
 def _examine(sandbox: Sandbox, property: Property, known: dict[str, str]) -> Finding:
     tier, started = sandbox.isolation.tier, time.monotonic()
-    is_per_process = any("memory limit is per process" in gap for gap in sandbox.isolation.gaps)
+    is_per_process = any(PER_PROCESS in gap for gap in sandbox.isolation.gaps)
     if tier in property.unclaimed or (property.needs_cgroup and is_per_process):
         return Finding(tier, property.name, "not claimed", "", 0.0)
     try:

@@ -14,7 +14,7 @@ from ..errors import SandboxUnavailableError
 from .box import Box, Tier
 from .bundle import bundle, command, guest_config
 from .cgroups import homes
-from .core import Isolation
+from .core import PER_PROCESS, Isolation
 from .guest import linux
 from .interpreters import find
 from .keeper import Keeper, Started
@@ -28,10 +28,7 @@ GAPS = (
     "which processes exist on this machine can be found out",
     "files written are bounded one by one, not together",
 )
-_NOT_ROOT = (
-    "processes run as your own user, and are counted late",
-    "memory limit is per process",
-)
+_NOT_ROOT = "processes run as your own user, and are counted late"
 
 _EXECUTE, _READ_FILE, _READ_DIR, _REFER = 1 << 0, 1 << 2, 1 << 3, 1 << 13
 _WRITE_FILE, _IOCTL_DEVICE = 1 << 1, 1 << 15
@@ -59,9 +56,9 @@ class LandlockTier(Tier):
         self.recycle_after = options.recycle_after
         self.options = options
         self.seccomp = base64.b64encode(program(False)).decode()
-        is_root = os.geteuid() == 0
-        per_process = () if homes() else ("memory limit is per process",)
-        self.isolation = Isolation("landlock", GAPS + (per_process if is_root else _NOT_ROOT))
+        not_root = () if os.geteuid() == 0 else (_NOT_ROOT,)
+        per_process = () if homes() else (PER_PROCESS,)
+        self.isolation = Isolation("landlock", (*GAPS, *not_root, *per_process))
         self.keeper = Keeper()  # last: it is a process, and starts while others are looked for
 
     def make_box(self) -> Box:

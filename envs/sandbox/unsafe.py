@@ -15,7 +15,7 @@ import warnings
 from ..errors import ConfigError
 from .box import Box, StreamBox, Tier
 from .bundle import bundle, command, guest_config
-from .core import Isolation
+from .core import PER_PROCESS, Isolation
 from .keeper import Keeper, Started
 from .options import SandboxOptions
 
@@ -23,7 +23,7 @@ VARIABLE = "TURNHALLE_ALLOW_UNSAFE_SANDBOX"
 _GAPS = (
     "programs run as your own user and can read and change all that you can",
     "the network is open",
-    "memory limit is per process",
+    PER_PROCESS,
     "processes are counted late",
 )
 _has_warned = False

@@ -10,7 +10,7 @@ from uuid import uuid4
 
 from ...errors import SandboxUnavailableError as Unavailable
 from ..box import Box, BoxLost, Meter, Tier
-from ..core import Isolation, Limits
+from ..core import PER_PROCESS, Isolation, Limits
 from ..seccomp import program
 from .client import connect
 from .container import Container, Guest, Shape
@@ -142,7 +142,7 @@ def _filter(info: dict[str, Any]) -> tuple[str | None, tuple[str, ...]]:
 def _gaps(info: dict[str, Any]) -> tuple[str, ...]:
     """What this daemon cannot give, from what it says of itself."""
     missing = {
-        "MemoryLimit": "memory limit is per process",
+        "MemoryLimit": PER_PROCESS,
         "SwapLimit": "swap is not limited",
         "PidsLimit": "processes are not limited",
         "CpuCfsQuota": "cores are not limited",

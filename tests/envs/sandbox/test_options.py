@@ -8,9 +8,9 @@ import pytest
 from pydantic import ValidationError
 
 from turnhalle.envs.errors import ConfigError, SandboxUnavailableError
+from turnhalle.envs.sandbox import landlock, unsafe
 from turnhalle.envs.sandbox import options as options_module
-from turnhalle.envs.sandbox import unsafe
-from turnhalle.envs.sandbox.core import Program, Status
+from turnhalle.envs.sandbox.core import PER_PROCESS, Program, Status
 from turnhalle.envs.sandbox.options import SandboxOptions, open_sandbox
 
 
@@ -116,3 +116,18 @@ def test_modules_can_be_preloaded(allow_unsafe: None) -> None:
 def test_unknown_options_are_refused() -> None:
     with pytest.raises(ValidationError):
         SandboxOptions(slot=1)  # type: ignore[call-arg]
+
+
+@pytest.mark.parametrize("uid", [0, 1000])
+@pytest.mark.parametrize("cgroups", [{}, {"": "/sys/fs/cgroup/own"}])
+def test_landlock_says_that_memory_is_limited_per_process_where_there_is_no_cgroup(
+    uid: int, cgroups: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("turnhalle.envs.sandbox.guest.linux.landlock_abi", lambda: landlock.MIN_ABI)
+    monkeypatch.setattr(landlock, "homes", lambda: cgroups)
+    monkeypatch.setattr("turnhalle.envs.sandbox.landlock.os.geteuid", lambda: uid)
+    monkeypatch.setattr(landlock, "Keeper", lambda: None)
+    monkeypatch.setattr(landlock, "program", lambda allows_network: b"")
+    gaps = landlock.LandlockTier(SandboxOptions()).isolation.gaps
+    assert (PER_PROCESS in gaps) is (not cgroups)
+    assert ("processes run as your own user, and are counted late" in gaps) is bool(uid)
