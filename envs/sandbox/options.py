@@ -32,7 +32,7 @@ class SandboxOptions(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    tier: Literal["auto", "bubblewrap", "docker", "landlock", "unsafe"] = "auto"
+    tier: Literal["auto", TierName] = "auto"
     """"auto" is the first of bubblewrap and docker that works here, or an error."""
     slots: int | None = Field(None, ge=1)
     """Programs that run at the same time; None is one for each core."""

@@ -72,8 +72,8 @@ def exchange(box: Box, program: Program, limits: Limits, on_call: OnCall | None)
     request = _request(program, limits, has_calls=on_call is not None)
     deadline = time.monotonic() + limits.wall_s + _GRACE_S
     box.send(frames.pack(frames.RUN, request), deadline)
-    reader, channel, outcome = frames.FrameReader(), _Channel(limits, on_call), Outcome()
-    channel.outcome = outcome
+    reader, outcome = frames.FrameReader(), Outcome()
+    channel = _Channel(limits, on_call, outcome)
     while True:
         try:
             kind, payload = reader.wait(lambda: box.receive(deadline))
@@ -117,16 +117,15 @@ def _request(program: Program, limits: Limits, *, has_calls: bool) -> bytes:
 class _Channel:
     """Reads the candidate's frames: calls while it runs, then exactly one last word."""
 
-    outcome: Outcome
-
-    def __init__(self, limits: Limits, on_call: OnCall | None) -> None:
+    def __init__(self, limits: Limits, on_call: OnCall | None, outcome: Outcome) -> None:
+        self._outcome = outcome
         self._max_bytes = limits.value_bytes + _OVERHEAD
         self._on_call = on_call
         self._buffer = bytearray()
 
     def hear(self, data: bytes) -> list[bytes]:
         """Take bytes in; gives the answers to send."""
-        if self.outcome.forged:
+        if self._outcome.forged:
             return []
         self._buffer += data
         answers = []
@@ -135,15 +134,15 @@ class _Channel:
                 if (answer := self._read(frame)) is not None:
                     answers.append(answer)
         except (Forged, codec.CodecError) as error:
-            self.outcome.forged = str(error)
-            self.outcome.flags.add("malformed_frame")
+            self._outcome.forged = str(error)
+            self._outcome.flags.add("malformed_frame")
         return answers
 
     def end(self) -> None:
         """The candidate is dead: what is left over was cut short."""
-        if self._buffer and not self.outcome.forged:
-            self.outcome.forged = "a frame that was cut short"
-            self.outcome.flags.add("malformed_frame")
+        if self._buffer and not self._outcome.forged:
+            self._outcome.forged = "a frame that was cut short"
+            self._outcome.flags.add("malformed_frame")
 
     def _take(self) -> bytes | None:
         if len(self._buffer) < _LENGTH.size:
@@ -164,14 +163,14 @@ class _Channel:
             raise Forged("a frame that is no object")
         kind = next(iter(frame))
         if kind == "phase":
-            self.outcome.has_called = True
-        elif kind == "call" and self._on_call is not None and not self.outcome.said:
+            self._outcome.has_called = True
+        elif kind == "call" and self._on_call is not None and not self._outcome.said:
             return self._answer(frame["call"])
         elif kind in ("value", "bad", "error"):
-            self.outcome.said.append(frame)
-            if len(self.outcome.said) > 1:
-                self.outcome.flags.add("extra_frames")
-                del self.outcome.said[2:]
+            self._outcome.said.append(frame)
+            if len(self._outcome.said) > 1:
+                self._outcome.flags.add("extra_frames")
+                del self._outcome.said[2:]
         else:
             raise Forged("a frame of no kind that is allowed here")
         return None
