@@ -118,30 +118,11 @@ class StreamBox(Box):
 
     def send(self, data: bytes, deadline: float) -> None:
         """See `Box.send`."""
-        link, view = self._socket(), memoryview(data)
-        while view:
-            _wait(link, select.POLLOUT, deadline)
-            try:
-                view = view[link.send(view) :]
-            except BlockingIOError:
-                continue
-            except OSError as error:
-                raise BoxLost(str(error)) from None
+        send_all(self._socket(), data, deadline)
 
     def receive(self, deadline: float) -> bytes:
         """See `Box.receive`."""
-        link = self._socket()
-        while True:
-            _wait(link, select.POLLIN, deadline)
-            try:
-                data = link.recv(2**16)
-            except (BlockingIOError, ConnectionResetError):
-                continue  # a reset is told once, then comes what was sent before it
-            except OSError as error:
-                raise BoxLost(str(error)) from None
-            if not data:
-                raise BoxLost("its stream ended")
-            return data
+        return receive_some(self._socket(), deadline)
 
     def end(self) -> None:
         """See `Box.end`."""
@@ -149,6 +130,34 @@ class StreamBox(Box):
             started, self._started = self._started, None
             started.close()
             self._keeper.end(started.pid)
+
+
+def send_all(link: socket.socket, data: bytes, deadline: float) -> None:
+    """Write all bytes to a non-blocking socket; see `Box.send`."""
+    view = memoryview(data)
+    while view:
+        _wait(link, select.POLLOUT, deadline)
+        try:
+            view = view[link.send(view) :]
+        except BlockingIOError:
+            continue
+        except OSError as error:
+            raise BoxLost(str(error)) from None
+
+
+def receive_some(link: socket.socket, deadline: float) -> bytes:
+    """Some bytes of a non-blocking socket; see `Box.receive`."""
+    while True:
+        _wait(link, select.POLLIN, deadline)
+        try:
+            data = link.recv(2**16)
+        except (BlockingIOError, ConnectionResetError):
+            continue  # a reset is told once, then comes what was sent before it
+        except OSError as error:
+            raise BoxLost(str(error)) from None
+        if not data:
+            raise BoxLost("its stream ended")
+        return data
 
 
 def _wait(link: socket.socket, event: int, deadline: float) -> None:

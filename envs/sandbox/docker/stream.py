@@ -6,15 +6,13 @@ stdout, 2 stderr), three zeros, the length. The logs are never read: the contain
 
 from __future__ import annotations
 
-import select
 import socket
 import ssl
 import struct
-import time
 from typing import Any
 
 from ...errors import SandboxUnavailableError as Unavailable
-from ..box import BoxLost
+from ..box import receive_some, send_all
 
 _HEAD = struct.Struct("!BxxxL")
 _STDOUT = 1
@@ -49,15 +47,7 @@ class AttachedStream:
         Raises:
             BoxLost: It is gone, or reads nothing until the deadline.
         """
-        view = memoryview(data)
-        while view:
-            self._wait(select.POLLOUT, deadline)
-            try:
-                view = view[self._link.send(view) :]
-            except BlockingIOError:
-                continue
-            except OSError as error:
-                raise BoxLost(str(error)) from None
+        send_all(self._link, data, deadline)
 
     def receive(self, deadline: float) -> bytes:
         """Some bytes that the container wrote to stdout, at least one.
@@ -66,16 +56,7 @@ class AttachedStream:
             BoxLost: It is gone, or silent until the deadline.
         """
         while not (data := self._cut()):
-            self._wait(select.POLLIN, deadline)
-            try:
-                more = self._link.recv(2**16)
-            except BlockingIOError:
-                continue
-            except OSError as error:
-                raise BoxLost(str(error)) from None
-            if not more:
-                raise BoxLost("the container ended")
-            self._raw += more
+            self._raw += receive_some(self._link, deadline)
         return data
 
     def close(self) -> None:
@@ -100,9 +81,3 @@ class AttachedStream:
             else:
                 self.stderr += block[: _MAX_STDERR - len(self.stderr)]
         return found
-
-    def _wait(self, event: int, deadline: float) -> None:
-        poll = select.poll()
-        poll.register(self._link, event)
-        if not poll.poll(max(0.0, deadline - time.monotonic()) * 1000):
-            raise BoxLost("it is silent")
