@@ -42,7 +42,6 @@ check: $(VENV)/.dev
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(BIN)/pyright
 
 bench: $(VENV)/.dev
 	$(BIN)/python benchmarks/quickstart.py
