@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch.nn.utils import parametrize
 
 from turnhalle.agents.lm import LanguageModel
+from turnhalle.agents.quantization.bnb import linears
 from turnhalle.agents.quantization.snap import snap
 from turnhalle.envs.seeding import derive_rng
 
@@ -155,18 +156,12 @@ def _schedule(step: int, options: SftOptions) -> float:
     return warm * (0.1 + 0.9 * 0.5 * (1.0 + math.cos(math.pi * done)))
 
 
-def _linears(lm: LanguageModel) -> list[Any]:
-    """The layers that NF4 holds: all linear ones but the head."""
-    head = lm.model.get_output_embeddings()
-    return [m for m in lm.model.modules() if isinstance(m, torch.nn.Linear) and m is not head]
-
-
 def _snap_layers(lm: LanguageModel) -> None:
-    for layer in _linears(lm):
+    for layer in linears(lm.model).values():
         parametrize.register_parametrization(layer, "weight", _Snapped())
 
 
 def _keep_snapped(lm: LanguageModel) -> None:
-    for layer in _linears(lm):
+    for layer in linears(lm.model).values():
         parametrize.remove_parametrizations(layer, "weight", leave_parametrized=False)
         layer.weight.data = snap(layer.weight.data)

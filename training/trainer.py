@@ -133,10 +133,12 @@ class Trainer:
                 before = self._measure(0)
                 if before.success.value < LOW_SUCCESS:
                     self._warn(_low_success(before, options))
-                while self._step < options.steps and (reason := self._reason_to_stop()) is None:
-                    self._train_step(self._step + 1)
+                while self._step < options.steps:
                     if options.evaluate.every and self._step % options.evaluate.every == 0:
-                        self._measure(self._step)
+                        self._measure(self._step)  # where a resumed run has not
+                    if self._reason_to_stop() is not None:
+                        break
+                    self._train_step(self._step + 1)
                     if self._step % options.checkpoint_every == 0:
                         self._save()
                 reason = self._reason_to_stop()

@@ -144,6 +144,27 @@ def test_a_resumed_run_is_the_run_that_was_never_stopped(finished: Path, tmp_pat
     assert adapter_bytes(folder) == adapter_bytes(finished)
 
 
+def test_an_evaluation_that_was_interrupted_is_made_by_the_resumed_run(
+    finished: Path, tmp_path: Path
+) -> None:
+    class StopsAt(Silent):
+        done = 0
+
+        def step(self, step: int, metrics: Any) -> None:
+            self.done = step
+
+        def progress(self, what: str, done: int, total: int) -> None:
+            if what == "evaluation" and self.done == 2:
+                os.kill(os.getpid(), signal.SIGINT)
+
+    folder = tmp_path / "stopped"
+    with pytest.raises(InterruptedRunError, match="after step 2 of 4"):
+        train(options(), folder, listener=StopsAt())
+    train(options(), folder, resume=True)
+    assert RunStore(folder, read_only=True).evaluated_steps() == [0, 2, 4]
+    assert recorded(folder) == recorded(finished)
+
+
 def test_a_killed_run_goes_on_from_its_last_checkpoint(finished: Path, tmp_path: Path) -> None:
     folder = tmp_path / "killed"
     code = (

@@ -23,7 +23,7 @@ import torch
 from pydantic import ValidationError
 
 from turnhalle.agents.engines import server
-from turnhalle.agents.engines.base import Completion, Engine, Request, Sampling
+from turnhalle.agents.engines.base import Completion, Request, Sampling
 from turnhalle.agents.engines.export import write_base
 from turnhalle.agents.engines.options import EngineOptions
 from turnhalle.agents.engines.parity import require_adapter_in_force
@@ -31,6 +31,8 @@ from turnhalle.agents.engines.server import ServerEngine
 from turnhalle.agents.lm import LanguageModel
 from turnhalle.agents.models import ModelOptions, load_model
 from turnhalle.envs.errors import EngineError
+
+from .running import run
 
 STOP: frozenset[int] = frozenset()
 
@@ -76,15 +78,6 @@ def ask(session: int, new: int = 8, temperature: float = 1.0) -> Request:
     ids = [rng.randrange(2, 500) for _ in range(20)]
     sampling = Sampling(max_new_tokens=new, temperature=temperature)
     return Request(session, ids, 2**64 - 1 - session, sampling, STOP)
-
-
-def run(engine: Engine, requests: list[Request]) -> dict[int, Completion]:
-    for request in requests:
-        engine.submit(request)
-    done: dict[int, Completion] = {}
-    while len(done) < len(requests):
-        done |= {completion.session: completion for completion in engine.step()}
-    return done
 
 
 def test_a_url_without_a_vllm_is_refused(fake: Any, lm: LanguageModel) -> None:
