@@ -41,8 +41,10 @@ def read_lines(path: Path) -> Iterator[tuple[str, Any]]:
     """File and line, and the value there; empty lines are passed over. Reads `.gz`, too.
 
     Raises:
-        DataError: A line is no JSON; names file and line.
+        DataError: There is no such file, or a line is no JSON; names file and line.
     """
+    if not path.is_file():
+        raise DataError(f"no file {path}; it needs one JSON value a line")
     opened = gzip.open if path.suffix == ".gz" else open
     with opened(path, "rt", encoding="utf-8", errors="replace") as lines:
         for number, line in enumerate(lines, start=1):

@@ -39,7 +39,7 @@ def read_chats(path: Path) -> list[Demonstration]:
         DataError: A line is no chat, or has nothing to learn; names file, line and field.
     """
     chats = []
-    for where, line in read_lines(_existing(path)):
+    for where, line in read_lines(path):
         messages = _messages(where, line)
         if not any(m.role == "assistant" for m in messages):
             raise DataError(f"{where}: messages: none is of the assistant, nothing to learn")
@@ -54,7 +54,7 @@ def read_pairs(path: Path, chat: Chat) -> list[Pair]:
         DataError: A line is no pair; names file, line and field.
     """
     pairs = []
-    for where, line in read_lines(_existing(path)):
+    for where, line in read_lines(path):
         messages = _messages(where, line)
         if messages[-1].role == "assistant":
             raise DataError(f"{where}: messages: the last is of the assistant, who is to answer")
@@ -110,9 +110,3 @@ def _text(where: str, line: dict[str, Any], key: str) -> str:
     if not isinstance(value, str) or not value.strip():
         raise DataError(f"{where}: {key}: must be a text, got {value!r}")
     return value
-
-
-def _existing(path: Path) -> Path:
-    if not path.is_file():
-        raise DataError(f"no file {path}")
-    return path

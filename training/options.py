@@ -182,6 +182,10 @@ class TrainOptions(BaseModel):
             )
 
     def _check_idle(self) -> None:
+        name = self.engine.name
+        own = {"transformers": "cache_gib", "vllm": "vllm"}.get(name, "adapter_folder")
+        used = {"name", "parity_every", own}
+        refuse_unused("engine", self.engine, used, f"engine.name = {name!r}")
         if not self.credit.needs_values:
             because = f"credit.estimator = {self.credit.estimator!r}"
             refuse_unused("value", self.value, set(), because)

@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 
 class VllmOptions(BaseModel):
-    """How vLLM is run; unused with the transformers engine."""
+    """How vLLM is run."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -37,7 +37,7 @@ class EngineOptions(BaseModel):
     of a `vllm serve`."""
     adapter_folder: str | None = None
     """Where adapters are written for a `vllm serve`, which must see the same folder; None is one
-    of the system's for temporary files. Unused with the other engines."""
+    of the system's for temporary files."""
     cache_gib: float | None = Field(None, gt=0)
     """Most memory of the transformers engine's keys and values, in GiB; None has no bound."""
     parity_every: int = Field(10, ge=1)

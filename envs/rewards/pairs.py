@@ -25,10 +25,6 @@ def read_pairs(path: Path) -> list[Pair]:
     Raises:
         DataError: There is no such file, or a row cannot be used; names file, line and field.
     """
-    if not path.is_file():
-        raise DataError(
-            f"no file {path}; it needs one JSON object a line: {', '.join(Pair._fields)}"
-        )
     return list(_read(path))
 
 

@@ -84,6 +84,7 @@ def test_chats_are_a_text_too_and_only_the_assistant_counts(run: Any, tmp_path: 
     ("arguments", "said"),
     [
         ([], "nothing to do: give --out to write the model, --report to compare"),
+        (["--out", "x", "--format", "fp4", "--budget", "0.2"], "no effect with --format fp4"),
         (["--out", "full"], "full exists and is not empty"),
         (["--out", "new", "--text", "none.txt"], "no file none.txt"),
         (["--out", "new", "--text", "short.txt"], "less than two passages"),

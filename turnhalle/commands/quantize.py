@@ -27,7 +27,10 @@ Held = Annotated[
     typer.Option(help="`dynamic` is nf4 with the layers that suffer most in 16 bits."),
 ]
 Budget = Annotated[
-    float, typer.Option(help="How much larger than nf4 `dynamic` may be: 0.1 is 10 %.", min=0)
+    float | None,
+    typer.Option(
+        help="How much larger than nf4 `dynamic` may be; 0.1, the default, is 10 %.", min=0
+    ),
 ]
 Text = Annotated[
     Path | None,
@@ -37,6 +40,7 @@ Passages = Annotated[
     int, typer.Option(help="Episodes or passages to measure on; half of them choose.", min=2)
 ]
 
+_BUDGET = 0.1
 _WORST = 12
 """Most rows of the table of damages."""
 
@@ -46,7 +50,7 @@ def quantize(
     out: Out = None,
     report: Report = None,
     format: Held = "dynamic",
-    budget: Budget = 0.1,
+    budget: Budget = None,
     text: Text = None,
     passages: Passages = 128,
     env: EnvName = "tools",
@@ -78,6 +82,8 @@ def quantize(
     require_packages("nf4")
     if out is None and report is None:
         raise ConfigError("nothing to do: give --out to write the model, --report to compare")
+    if budget is not None and format != "dynamic" and report is None:
+        raise ConfigError(f"--budget is of dynamic, and has no effect with --format {format}")
     _require_empty(out, report)
     factory = EnvOptions(id=env, difficulty=difficulty, options=parse_options(option)).factory()
     sampling = Sampling(temperature=temperature, max_new_tokens=max_new_tokens)
@@ -87,7 +93,7 @@ def quantize(
     kept: list[str] = []
     if format == "dynamic" or report is not None:
         with console.status("measuring layers"):
-            plan = contest.plan(budget)
+            plan = contest.plan(_BUDGET if budget is None else budget)
         console.print(_damages(plan))
         kept = plan.skip_names
     if out is not None:

@@ -58,11 +58,6 @@ class FrameReader:
         self._buffer = bytearray()
         self._max_bytes = max_bytes
 
-    @property
-    def is_between(self) -> bool:
-        """Whether no frame has begun that is not finished."""
-        return not self._buffer
-
     def feed(self, data: bytes) -> None:
         """Add bytes that came."""
         self._buffer += data
