@@ -64,15 +64,30 @@ class LanguageModel:
     def kv_bytes_per_token(self) -> int:
         """Memory of one token's keys and values over all layers."""
         heads: int = self.config.num_key_value_heads
-        dim: int = getattr(self.config, "head_dim", None) or (
-            self.config.hidden_size // self.config.num_attention_heads
-        )
-        return 2 * self.num_layers * heads * dim * self.model.dtype.itemsize
+        return 2 * self.num_layers * heads * self._head_dim * self.model.dtype.itemsize
 
     @property
     def num_parameters(self) -> int:
         """Number of parameters of the base model, adapters left out."""
         return int(self.model.num_parameters(exclude_embeddings=False))
+
+    @property
+    def attention_width(self) -> int:
+        """Numbers of a token's queries: all heads of a layer."""
+        heads: int = self.config.num_attention_heads
+        return heads * self._head_dim
+
+    @property
+    def layer_parameters(self) -> int:
+        """Number of parameters of a decoder layer, on average."""
+        return int(self.model.num_parameters(exclude_embeddings=True)) // self.num_layers
+
+    @property
+    def _head_dim(self) -> int:
+        dim: int = getattr(self.config, "head_dim", None) or (
+            self.config.hidden_size // self.config.num_attention_heads
+        )
+        return dim
 
     def trainable(self) -> dict[str, torch.nn.Parameter]:
         """The parameters that training changes, by name, in a fixed order."""
@@ -91,12 +106,14 @@ class LanguageModel:
         """
         # transformers drops the cache wherever gradients are checkpointed.
         checkpointed = [m for m in self._checkpointing if m.gradient_checkpointing]
-        mask = self._mask(positions, span)
-        is_decoding = self._can_group and token_ids.shape[1] == 1
+        # PyTorch's CUDA kernels take no mask with heads that share keys.
+        is_single = token_ids.shape[1] == 1
+        is_grouped = self._can_group and (is_single or self.device.type == "cpu")
+        mask = self._mask(positions, span, is_added=is_grouped)
         try:
             for module in checkpointed:
                 module.gradient_checkpointing = False
-            with grouping(self.config) if is_decoding else nullcontext():
+            with grouping(self.config) if is_grouped else nullcontext():
                 output = self._decoder(
                     input_ids=token_ids,
                     position_ids=positions,
@@ -146,15 +163,16 @@ class LanguageModel:
                 "know (scaled or several heads?); its log-probs would be wrong"
             )
 
-    def _mask(self, positions: torch.Tensor, span: int) -> Any:
-        """What each new token attends to."""
+    def _mask(self, positions: torch.Tensor, span: int, is_added: bool) -> Any:
+        """What each new token attends to, as booleans or as what is added to the scores."""
         keys = torch.arange(span, device=positions.device)
         full = keys[None, None, :] <= positions[:, :, None]
 
         def within(window: int | None) -> torch.Tensor:
             if window is None:
-                return self._as_mask(full)
-            return self._as_mask(full & (keys[None, None, :] > positions[:, :, None] - window))
+                return self._as_mask(full, is_added)
+            inside = keys[None, None, :] > positions[:, :, None] - window
+            return self._as_mask(full & inside, is_added)
 
         return self._by_layer(within)
 
@@ -169,12 +187,12 @@ class LanguageModel:
             "sliding_attention": mask(self.config.sliding_window),
         }
 
-    def _as_mask(self, allowed: torch.Tensor) -> torch.Tensor:
+    def _as_mask(self, allowed: torch.Tensor, is_added: bool) -> torch.Tensor:
         allowed = allowed[:, None]
-        if self.config._attn_implementation != "eager":
+        if not is_added and self.config._attn_implementation != "eager":
             return allowed
         floats = torch.zeros_like(allowed, dtype=self.model.dtype)
-        return floats.masked_fill(~allowed, torch.finfo(self.model.dtype).min)
+        return floats.masked_fill_(~allowed, torch.finfo(self.model.dtype).min)
 
 
 def _sliding_layers(config: Any) -> str:

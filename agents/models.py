@@ -52,7 +52,7 @@ class ModelOptions(BaseModel):
     gradient_checkpointing: bool = False
     """Trade time for memory in the backward pass."""
     kernels: Literal["auto", "on", "off"] = "auto"
-    """Replace layers by the ops of `turnhalle.kernels`; auto does on CUDA, where they are known."""
+    """Replace layers by the ops of `turnhalle.kernels`; auto does in architectures known there."""
 
 
 def load_model(
@@ -97,7 +97,7 @@ def load_model(
     model.eval()
     if options.gradient_checkpointing:
         _checkpoint_gradients(model)
-    _patch(model, options.kernels, device)
+    _patch(model, options.kernels)
     lm = LanguageModel(model, peft)
     lm.check_head()
     return lm
@@ -264,13 +264,13 @@ def _require_tokenizer(folder: str, name: str) -> None:
         )
 
 
-def _patch(model: Any, choice: str, device: torch.device) -> None:
+def _patch(model: Any, choice: str) -> None:
     """Put the kernels in, where asked for."""
     from turnhalle.kernels.patch import ARCHITECTURES, apply
 
     kind = model.config.get_text_config().model_type
     if choice == "auto":
-        choice = "on" if device.type == "cuda" and kind in ARCHITECTURES else "off"
+        choice = "on" if kind in ARCHITECTURES else "off"
     if choice == "off":
         return
     try:

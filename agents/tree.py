@@ -7,8 +7,9 @@ straight trajectory is a tree with one leaf, whose nodes are its positions.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -115,13 +116,18 @@ def grow_tree(trajectories: Sequence[Trajectory]) -> TokenTree:
     )
 
 
-def merge(sequences: Sequence[Ints]) -> tuple[tuple[Ints, Ints, Ints], list[Ints]]:
-    """A trie of sequences: its nodes' tokens, parents and positions; each sequence's nodes."""
+def merge(
+    sequences: Sequence[Ints], least: float = 0.0
+) -> tuple[tuple[Ints, Ints, Ints], list[Ints]]:
+    """A trie of sequences: its nodes' tokens, parents and positions; each sequence's nodes.
+
+    With `least`, as in `in_order`, it is a forest in which some prefixes are there several times.
+    """
     paths = [np.empty(0, dtype=np.int64)] * len(sequences)
     tokens, parents, positions = [], [], []
     path = np.empty(0, dtype=np.int64)
     size = 0
-    for i, shared in in_order(sequences):
+    for i, shared in in_order(sequences, least):
         sequence = sequences[i]
         fresh = np.arange(size, size + len(sequence) - shared)
         if len(fresh):
@@ -134,15 +140,40 @@ def merge(sequences: Sequence[Ints]) -> tuple[tuple[Ints, Ints, Ints], list[Ints
     return (_joined(tokens), _joined(parents), _joined(positions)), paths
 
 
-def in_order(sequences: Sequence[Ints]) -> Iterator[tuple[int, int]]:
+def in_order(sequences: Sequence[Ints], least: float = 0.0) -> list[tuple[int, int]]:
     """Sequences in lexicographic order: of each its number, and how much it shares with the last.
 
     So much, and no more, it shares with any of those before it.
+
+    Args:
+        sequences: `[T]` each.
+        least: A subtree has a prefix for itself, unless sharing it saves more nodes than this share
+            of the subtree's. In a part of the order at least as much is shared.
     """
-    last = np.empty(0, dtype=np.int64)
-    for i in sorted(range(len(sequences)), key=lambda i: sequences[i].astype(">u4").tobytes()):
-        yield i, _num_shared(last, sequences[i])
-        last = sequences[i]
+    order = sorted(range(len(sequences)), key=lambda i: sequences[i].astype(">u4").tobytes())
+    ordered = [sequences[i] for i in order]
+    shared = [0, *(_num_shared(a, b) for a, b in pairwise(ordered))][: len(order)]
+    if least:
+        shared = _worth_sharing(shared, [len(sequence) for sequence in ordered], least)
+    return list(zip(order, shared, strict=True))
+
+
+def _worth_sharing(shared: Sequence[int], lengths: Sequence[int], least: float) -> list[int]:
+    """What sequences in order share with the last, where that is worth it."""
+    kept = list(shared)
+    subtrees = [(0, len(shared), 0)]  # first, one past the last, and the depth that they begin at
+    while subtrees:
+        first, end, depth = subtrees.pop()
+        if end - first < 2:
+            continue
+        until = min(shared[first + 1 : end])
+        forks = [i for i in range(first + 1, end) if shared[i] == until]
+        for fork, after in pairwise([*forks, end]):
+            size = sum(lengths[fork:after]) - until - sum(shared[fork + 1 : after])
+            kept[fork] = until if until - depth > least * size else depth
+            subtrees.append((fork, after, kept[fork]))
+        subtrees.append((first, forks[0], max(kept[fork] for fork in forks)))
+    return kept
 
 
 def _branch(before: Ints, segments: Sequence[tuple[int, Segment]]) -> Branch:

@@ -1,17 +1,22 @@
-"""Linear layers with a frozen 4-bit base and an adapter; several that read the same input at once.
+"""Linear layers with a frozen base and an adapter; several that read the same input at once.
 
     y_i  = x W_i^T + s_i (x A_i^T) B_i^T + bias_i
     dx   = sum_i dy_i W_i + s_i (dy_i B_i) A_i
     dA_i = s_i (dy_i B_i)^T x,   dB_i = dy_i^T (s_i x A_i^T),   no dW
 
-The weights are dequantised into the left of a matrix `[N, K + r]` whose last columns hold B: one
-product [x | s x A^T] [W | B]^T gives base and adapter, summed in float32 without a merge, and
-dy [W | B] gives dy W and dy B. Apart, the adapter would read x once more and read and write y.
-For 4,096 -> 14,336 and 8,192 tokens on an H200 that is 125 us beside a product of 1,218 us, and
-together 36 (arithmetic). Dequantising inside of the product would win at most 2.8 % there, and lose
-cuBLAS.
-
 Layers with the same input (q, k, v; gate, up) are stacked: one product, x read once.
+
+On CUDA, 4-bit weights are dequantised into the left of a matrix `[N, K + r]` whose last columns
+hold B: one product [x | s x A^T] [W | B]^T gives base and adapter, summed in float32 without a
+merge, and dy [W | B] gives dy W and dy B. Apart, the adapter would read x once more and read and
+write y. For 4,096 -> 14,336 and 8,192 tokens on an H200 that is 125 us beside a product of 1,218
+us, and together 36 (arithmetic). Dequantising inside of the product would win at most 2.8 % there,
+and lose cuBLAS.
+
+On a CPU one product x [W | A]^T gives base and x A^T, and the few columns of an adapter are always
+the rows of a product: B^T dy^T takes a quarter of the time of dy B, and (s x A^T)^T dy a fifth of
+that of dy^T (s x A^T), which is what autograd does (1,404 tokens, 384 columns, rank 8; MKL, Zen 4).
+
 Hu et al. 2021, arXiv 2106.09685; Dettmers et al. 2023, arXiv 2305.14314.
 """
 
@@ -23,14 +28,17 @@ from typing import Any, NamedTuple
 import torch
 
 from .accumulate import matmul
-from .jit import cdiv
+from .jit import accelerated, cdiv
 from .nf4 import Packed, dequantize
 
 
 class Layer(NamedTuple):
-    """One layer: `base` `[N, K]`, `a` `[r, K]`, `b` `[N, r]`, and what the update is scaled by."""
+    """One layer: `base` `[N, K]`, `a` `[r, K]`, `b` `[N, r]`, and what the update is scaled by.
 
-    base: Packed
+    A base in floats is for CPUs.
+    """
+
+    base: Packed | torch.Tensor
     a: torch.Tensor
     b: torch.Tensor
     scale: float
@@ -52,7 +60,7 @@ def lora_linear(
     """
     constants = tuple((layer.base, layer.scale, layer.bias) for layer in layers)
     adapters = [tensor for layer in layers for tensor in (layer.a, layer.b)]
-    apply: Any = _LoraLinear.apply
+    apply: Any = (_LoraLinear if accelerated(x) else _CpuLoraLinear).apply
     flat = x.reshape(-1, x.shape[-1])
     outputs = apply(flat, constants, keep_weights, *adapters)
     return tuple(y.view(*x.shape[:-1], y.shape[-1]) for y in outputs)
@@ -62,11 +70,15 @@ def lora_linear_reference(x: torch.Tensor, layers: Sequence[Layer]) -> tuple[tor
     """The formula, layer by layer, for autograd."""
     outputs = []
     for layer in layers:
-        weight = dequantize(layer.base, x.dtype)
+        weight = _floats(layer.base, x.dtype)
         y = torch.nn.functional.linear(x, weight, layer.bias)
         a, b = layer.a.to(x.dtype), layer.b.to(x.dtype)
         outputs.append(y + layer.scale * (x @ a.T) @ b.T)
     return tuple(outputs)
+
+
+def _floats(base: Packed | torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+    return base.to(dtype) if isinstance(base, torch.Tensor) else dequantize(base, dtype)
 
 
 class _LoraLinear(torch.autograd.Function):
@@ -110,6 +122,50 @@ class _LoraLinear(torch.autograd.Function):
             da = matmul(dyb.T, x).mul_(scale).to(a.dtype)
             gradients += [da, matmul(grad.T, reduced[:, columns]).to(a.dtype)]
             column += len(a)
+        return dx, None, None, *gradients
+
+
+class _CpuLoraLinear(torch.autograd.Function):
+    """Saves the input and s x A^T `[M, r]` of each layer; the weights only if asked to."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, x: torch.Tensor, constants: Any, keep_weights: bool, *adapters: torch.Tensor
+    ) -> tuple[torch.Tensor, ...]:
+        weights = [_floats(base, x.dtype) for base, _, _ in constants]
+        narrow = [tensor.to(x.dtype) for tensor in adapters]
+        both = x @ torch.cat([*weights, *narrow[::2]]).T
+        heights = [len(weight) for weight in weights]
+        y, reduced = both.split([sum(heights), both.shape[1] - sum(heights)], dim=1)
+        outputs: tuple[torch.Tensor, ...] = y.split(heights, dim=1)
+        columns = reduced.split([len(a) for a in narrow[::2]], dim=1)
+        scaled = [part * scale for part, (_, scale, _) in zip(columns, constants, strict=True)]
+        for output, part, b, (_, _, bias) in zip(
+            outputs, scaled, narrow[1::2], constants, strict=True
+        ):
+            output.addmm_(part, b.T)
+            if bias is not None:
+                output += bias
+        ctx.constants, ctx.num_layers = constants, len(weights)
+        kept = weights if keep_weights else [None] * len(weights)
+        ctx.save_for_backward(x, *scaled, *kept, *adapters)
+        return outputs
+
+    @staticmethod
+    def backward(ctx: Any, *grads: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        x, *rest = ctx.saved_tensors
+        count = ctx.num_layers
+        scaled, kept, adapters = rest[:count], rest[count : 2 * count], rest[2 * count :]
+        dx = None
+        gradients: list[torch.Tensor | None] = []
+        for i, (dy, (base, scale, _)) in enumerate(zip(grads, ctx.constants, strict=True)):
+            a, b = adapters[2 * i], adapters[2 * i + 1]
+            dyb = (b.to(x.dtype).T @ dy.T).mul_(scale)
+            if ctx.needs_input_grad[0]:
+                weight = kept[i] if kept[i] is not None else _floats(base, x.dtype)
+                dx = dy @ weight if dx is None else dx.addmm_(dy, weight)
+                dx.addmm_(dyb.T, a.to(x.dtype))
+            gradients += [matmul(dyb, x).to(a.dtype), matmul(scaled[i].T, dy).T.to(b.dtype)]
         return dx, None, None, *gradients
 
 

@@ -97,11 +97,14 @@ def dequantize_reference(weight: Packed, out: torch.Tensor) -> None:
     if weight.scales is not None:
         inner = weight.scales
         block = torch.arange(len(absmax), device=absmax.device) // inner.block_size
-        absmax = inner.code[absmax.long()] * inner.absmax[block] + inner.offset
-    pairs = torch.stack([weight.values >> 4, weight.values & 15], dim=1)
-    levels = weight.code[pairs.long().flatten()][: out.numel()]
-    scale = absmax.repeat_interleave(weight.block_size)[: out.numel()]
-    out.copy_((levels * scale).reshape(weight.shape))
+        absmax = inner.code[absmax.int()] * inner.absmax[block] + inner.offset
+    # A byte is looked up as a whole: half as many look-ups, and no shifts.
+    levels = weight.pairs[weight.values.int()].view(torch.float32)
+    if levels.numel() % weight.block_size:
+        levels = levels * absmax.repeat_interleave(weight.block_size)[: levels.numel()]
+    else:
+        levels.view(-1, weight.block_size).mul_(absmax[:, None])
+    out.copy_(levels[: out.numel()].view(weight.shape))
 
 
 @jit()

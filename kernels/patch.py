@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 import torch
 
+from .adapter import adapter_of
 from .lora_linear import Layer, lora_linear
 from .nf4 import Packed, packed
 from .rms_norm import add_rms_norm, rms_norm
@@ -111,8 +112,8 @@ def _patch(
             patched.left[name] = "its weight learns"
             return
         patched.replace(module, "norm", lambda self, x: rms_norm(x, *_current(self, norm)))
-    elif _has_two_norms(module):
-        patched.replace(module, "residual sum", _decoder_layer)
+    elif (second := _norm_after_attention(module)) is not None:
+        patched.replace(module, "residual sum", _decoder_layer(second))
 
 
 def _current(module: Any, norm: HeadNorm) -> HeadNorm:
@@ -121,7 +122,10 @@ def _current(module: Any, norm: HeadNorm) -> HeadNorm:
 
 
 class Stack:
-    """Linear layers with the same input; one product where all hold 4 bits and an adapter."""
+    """Linear layers with the same input: one product, where all have an adapter.
+
+    Their base must be in 4 bits, or on a CPU in floats.
+    """
 
     def __init__(self, modules: list[Any], keep_weights: Callable[[], bool]) -> None:
         self.modules = modules
@@ -137,28 +141,26 @@ class Stack:
         return lora_linear(x, known, keep_weights=self.keep_weights())
 
     def _layer(self, module: Any) -> Layer | None:
-        """What a peft layer on a 4-bit base computes; None if it computes anything else."""
-        adapters = getattr(module, "active_adapters", [])
-        base: Any = getattr(module, "base_layer", None)
-        if type(base).__name__ != "Linear4bit" or len(adapters) != 1:
+        """What a peft layer on a frozen base computes; None if it computes anything else."""
+        adapter = adapter_of(module)
+        base = None if adapter is None else self._base(module.base_layer)
+        if adapter is None or base is None:
             return None
-        name = adapters[0]
-        is_plain = (
-            name in module.lora_A
-            and not module.disable_adapters
-            and not module.merged
-            and name not in module.lora_variant
-            and getattr(module.lora_dropout[name], "p", 0.0) == 0.0
-            and module.lora_B[name].bias is None
-            and base.compute_dtype in (None, base.weight.quant_state.dtype)
-        )
-        if not is_plain:
+        return Layer(base, *adapter, module.base_layer.bias)
+
+    def _base(self, base: Any) -> Packed | torch.Tensor | None:
+        """The weights of a frozen layer; None of one that an adapter's op does not know."""
+        if type(base) is torch.nn.Linear:
+            weight: torch.Tensor = base.weight
+            return None if weight.is_cuda or weight.requires_grad else weight
+        if type(base).__name__ != "Linear4bit":
+            return None
+        if base.compute_dtype not in (None, base.weight.quant_state.dtype):
             return None
         where = base.weight.data_ptr()
         if where not in self._bases:
             self._bases[where] = packed(base.weight)
-        a, b = module.lora_A[name].weight, module.lora_B[name].weight
-        return Layer(self._bases[where], a, b, module.scaling[name], base.bias)
+        return self._bases[where]
 
 
 def _attention(inputs: Stack, outputs: Stack, norms: list[HeadNorm | None]) -> Callable[..., Any]:
@@ -203,27 +205,29 @@ def _mlp(inputs: Stack, outputs: Stack, activation: Activation) -> Callable[...,
     return forward
 
 
-def _decoder_layer(self: Any, hidden_states: torch.Tensor, **kwargs: Any) -> torch.Tensor:
+def _decoder_layer(norm: HeadNorm) -> Callable[..., torch.Tensor]:
     """Two norms; the sum before the second is taken with it."""
-    attended, _ = self.self_attn(hidden_states=self.input_layernorm(hidden_states), **kwargs)
-    norm = self.post_attention_layernorm
-    found = _norm_of(norm)
-    assert found is not None
-    normal, total = add_rms_norm(attended, hidden_states, *_current(norm, found))
-    out: torch.Tensor = total + self.mlp(normal)
-    return out
+
+    def forward(self: Any, hidden_states: torch.Tensor, **kwargs: Any) -> torch.Tensor:
+        attended, _ = self.self_attn(hidden_states=self.input_layernorm(hidden_states), **kwargs)
+        current = _current(self.post_attention_layernorm, norm)
+        normal, total = add_rms_norm(attended, hidden_states, *current)
+        out: torch.Tensor = total + self.mlp(normal)
+        return out
+
+    return forward
 
 
 # ------------------------------------------------------------------------------- recognising
 
 
-def _has_two_norms(module: torch.nn.Module) -> bool:
-    """Llama's decoder layer; Gemma 3's has four norms and sums elsewhere."""
+def _norm_after_attention(module: torch.nn.Module) -> HeadNorm | None:
+    """The second norm of Llama's decoder layer; Gemma 3's has four norms and sums elsewhere."""
     names = {name for name, _ in module.named_children()}
     if names != {"self_attn", "mlp", "input_layernorm", "post_attention_layernorm"}:
-        return False
+        return None
     norm = _norm_of(module.post_attention_layernorm)
-    return norm is not None and not norm.weight.requires_grad
+    return None if norm is None or norm.weight.requires_grad else norm
 
 
 def _norm_of(module: Any) -> HeadNorm | None:

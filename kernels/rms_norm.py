@@ -52,9 +52,12 @@ def add_rms_norm(
         ValueError: The weight learns.
     """
     if weight.requires_grad:
-        raise ValueError("rms_norm gives no gradient for its weight; freeze it, or use the module")
-    if not accelerated(x):
-        return rms_norm_reference(x, residual, weight, eps, offset)
+        raise ValueError(
+            "rms_norm gives no gradient for its weight: freeze it, or load the model with "
+            'kernels="off"'
+        )
+    if not torch.is_grad_enabled():
+        return _forward(x, residual, weight, eps, offset)[:2]
     apply: Any = _RmsNorm.apply
     return apply(x, residual, weight, eps, offset)  # type: ignore[no-any-return]
 
@@ -152,10 +155,63 @@ def backward_triton(
     return dx
 
 
+def forward_plain(
+    x: torch.Tensor,
+    residual: torch.Tensor | None,
+    weight: torch.Tensor,
+    eps: float,
+    offset: float,
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """As `forward_triton`, by PyTorch."""
+    total = x if residual is None else x + residual
+    wide = total.to(accumulator(x))
+    rstd = reciprocal_rms(wide, eps)
+    y = (wide * rstd).mul_(_scale(weight, offset, wide.dtype))
+    return y.to(x.dtype), total, rstd
+
+
+def backward_plain(
+    saved: tuple[torch.Tensor, torch.Tensor, torch.Tensor],
+    dy: torch.Tensor,
+    dtotal: torch.Tensor | None,
+    offset: float,
+) -> torch.Tensor:
+    """As `backward_triton`, by PyTorch."""
+    total, weight, rstd = saved
+    wide = total.to(rstd.dtype)
+    g = dy.to(wide.dtype) * _scale(weight, offset, wide.dtype)
+    mean = torch.linalg.vecdot(g, wide)[..., None].mul_(rstd.square().div_(wide.shape[-1]))
+    dx = g.addcmul_(wide, mean, value=-1.0).mul_(rstd)
+    return (dx if dtotal is None else dx.add_(dtotal)).to(total.dtype)
+
+
+def _scale(weight: torch.Tensor, offset: float, dtype: torch.dtype) -> torch.Tensor:
+    wide = weight.to(dtype)
+    return wide + offset if offset else wide
+
+
+def reciprocal_rms(wide: torch.Tensor, eps: float) -> torch.Tensor:
+    """1 / sqrt(mean of squares + eps) `[..., 1]`."""
+    norm = torch.linalg.vector_norm(wide, dim=-1, keepdim=True)
+    rms: torch.Tensor = norm.square_().div_(wide.shape[-1]).add_(eps)
+    return rms.rsqrt_()
+
+
 def _sizes(width: int) -> dict[str, int]:
     """A row a program, 8 to 32 values a thread."""
     block = triton.next_power_of_2(width)
     return {"HIDDEN": width, "BLOCK": block, "num_warps": min(16, max(1, block // 512))}
+
+
+def _forward(
+    x: torch.Tensor,
+    residual: torch.Tensor | None,
+    weight: torch.Tensor,
+    eps: float,
+    offset: float,
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    run: Any = forward_triton if accelerated(x) else forward_plain
+    return run(x, residual, weight, eps, offset)  # type: ignore[no-any-return]
 
 
 class _RmsNorm(torch.autograd.Function):
@@ -170,7 +226,7 @@ class _RmsNorm(torch.autograd.Function):
         eps: float,
         offset: float,
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        y, total, rstd = forward_triton(x, residual, weight, eps, offset)
+        y, total, rstd = _forward(x, residual, weight, eps, offset)
         ctx.save_for_backward(total, weight, rstd)
         ctx.offset, ctx.has_residual = offset, residual is not None
         # An input may not be an output: without a residual nobody reads the sum.
@@ -179,5 +235,6 @@ class _RmsNorm(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grads: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         dtotal = grads[1] if ctx.has_residual else None
-        dx = backward_triton(ctx.saved_tensors, grads[0], dtotal, ctx.offset)
+        run = backward_triton if accelerated(grads[0]) else backward_plain
+        dx = run(ctx.saved_tensors, grads[0], dtotal, ctx.offset)
         return dx, dx if ctx.has_residual else None, None, None, None

@@ -19,6 +19,7 @@ import torch
 
 from .accumulate import accumulator
 from .jit import accelerated, jit, tl, triton
+from .rms_norm import backward_plain, forward_plain, reciprocal_rms
 
 
 class HeadNorm(NamedTuple):
@@ -45,8 +46,8 @@ def rope(
     """
     if norm is not None and norm.weight.requires_grad:
         raise ValueError("rope gives no gradient for the weight of its norm; freeze it")
-    if not accelerated(x):
-        return rope_reference(x, cos, sin, norm)
+    if not torch.is_grad_enabled():
+        return _run(x, (cos, sin), norm)
     apply: Any = _Rope.apply
     return apply(x, cos, sin, norm)  # type: ignore[no-any-return]
 
@@ -130,6 +131,44 @@ def rope_triton(
     return out
 
 
+def rope_plain(
+    x: torch.Tensor,
+    angles: tuple[torch.Tensor, torch.Tensor],
+    norm: HeadNorm | None,
+    dy: torch.Tensor | None = None,
+) -> torch.Tensor:
+    """As `rope_triton`, by PyTorch."""
+    wide = x.to(accumulator(x))
+    cos, sin = (angle[:, :, None].to(wide.dtype) for angle in angles)
+    if dy is None:
+        normal = wide if norm is None else forward_plain(wide, None, *norm)[0]
+        return _turned(normal, cos, sin, 1.0).to(x.dtype)
+    g = _turned(dy.to(wide.dtype), cos, sin, -1.0)
+    if norm is not None:
+        saved = wide, norm.weight, reciprocal_rms(wide, norm.eps)
+        g = backward_plain(saved, g, None, norm.offset)
+    return g.to(x.dtype)
+
+
+def _turned(x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor, way: float) -> torch.Tensor:
+    """The halves of heads turned by their angles, or back (`way` -1)."""
+    half = x.shape[-1] // 2
+    out = x * cos
+    out[..., :half].addcmul_(x[..., half:], sin[..., :half], value=-way)
+    out[..., half:].addcmul_(x[..., :half], sin[..., half:], value=way)
+    return out
+
+
+def _run(
+    x: torch.Tensor,
+    angles: tuple[torch.Tensor, torch.Tensor],
+    norm: HeadNorm | None,
+    dy: torch.Tensor | None = None,
+) -> torch.Tensor:
+    run = rope_triton if accelerated(x) else rope_plain
+    return run(x, angles, norm, dy)
+
+
 class _Rope(torch.autograd.Function):
     """Saves its input only where there is a normalisation to go back through."""
 
@@ -139,11 +178,11 @@ class _Rope(torch.autograd.Function):
     ) -> torch.Tensor:
         ctx.norm = norm
         ctx.save_for_backward(cos, sin, x if norm is not None else None)
-        return rope_triton(x, (cos, sin), norm)
+        return _run(x, (cos, sin), norm)
 
     @staticmethod
     def backward(ctx: Any, *grads: torch.Tensor) -> tuple[torch.Tensor, None, None, None]:
         cos, sin, x = ctx.saved_tensors
         dy = grads[0].contiguous()
         # Without a normalisation nothing of x is read; dy stands in for its shape.
-        return rope_triton(dy if x is None else x, (cos, sin), ctx.norm, dy), None, None, None
+        return _run(dy if x is None else x, (cos, sin), ctx.norm, dy), None, None, None

@@ -128,6 +128,7 @@ def _config(architecture: str, vocabulary: int, hidden: int) -> Any:
             query_pre_attn_scalar=16,
         )
     classes = {
+        "qwen2": transformers.Qwen2Config,
         "qwen3": transformers.Qwen3Config,
         "llama": transformers.LlamaConfig,
         "gemma": transformers.GemmaConfig,

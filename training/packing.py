@@ -8,8 +8,9 @@ attention cannot be asked for trees.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -22,14 +23,36 @@ from turnhalle.kernels.logprob import token_logprobs
 from turnhalle.kernels.tree_attention import Tree, tree_of
 
 Ints = NDArray[np.int64]
-Layout = Literal["tree", "rows"]
-
 TOLERANCE = {torch.float32: 1e-3, torch.float64: 1e-3, torch.bfloat16: 0.5, torch.float16: 0.1}
 """Most that log-probs of trees and rows may differ, in nats, by the model's dtype. In 16 bits that
 is rounding: trainer and engine differ as much."""
 
 _NUM_CHECKED = 4
 """Sequences of the first batch that are computed in both layouts."""
+
+_ENOUGH = 1024
+"""Nodes of a pass on a CPU: its matrices then stay in the cache. Measured on a Zen 4, hidden size
+128: an update of 14,000 tokens takes 8 % less in passes of 1,400 nodes than in one, and more again
+below 800."""
+
+_MERGE_COST = 320.0
+"""What one number of a node's attention costs to merge with a shared prefix, by what a parameter
+of the layer costs on that node. Measured on a Zen 4: 16 ns against 50 ps."""
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """How sequences become passes."""
+
+    is_tree: bool
+    """Whether shared prefixes are there once; else sequences are padded rows."""
+    least: float = 0.0
+    """What sharing a prefix must save, as a share of what is below it."""
+    enough: float = math.inf
+    """A pass of so many nodes takes no further tree, or row."""
+
+
+TREE, ROWS = Layout(is_tree=True), Layout(is_tree=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,9 +95,9 @@ class Packed:
 
 
 def pack(sequences: Sequence[Ints], layout: Layout) -> Packed:
-    """Lay sequences out for one pass."""
-    if layout == "tree":
-        (token, parent, _), paths = merge(sequences)
+    """Lay sequences `[T]` out for one pass."""
+    if layout.is_tree:
+        (token, parent, _), paths = merge(sequences, layout.least)
         return Packed(token, parent, paths, tree_of(parent))
     longest = max(len(sequence) for sequence in sequences)
     grid = np.zeros((len(sequences), longest), dtype=np.int64)
@@ -91,8 +114,8 @@ def parts(sequences: Sequence[Ints], layout: Layout, max_nodes: int) -> list[lis
 
     Trees hold what shares most, rows what is about as long, so that they pad little.
     """
-    if layout == "tree":
-        ordered = list(in_order(sequences))
+    if layout.is_tree:
+        ordered = in_order(sequences, layout.least)
     else:
         by_length = np.argsort([len(s) for s in sequences], kind="stable")
         ordered = [(i, 0) for i in by_length.tolist()]
@@ -101,8 +124,9 @@ def parts(sequences: Sequence[Ints], layout: Layout, max_nodes: int) -> list[lis
     for i, shared in ordered:
         length = len(sequences[i])
         count = len(found[-1]) if found else 0
-        size = size + length - shared if layout == "tree" else (count + 1) * length
-        if not found or size > max_nodes:
+        is_full = size >= layout.enough and not shared
+        size = size + length - shared if layout.is_tree else (count + 1) * length
+        if not found or is_full or size > max_nodes:
             found.append([])
             size = length
         found[-1].append(i)
@@ -120,15 +144,19 @@ class Packing:
             asked: auto is trees on a CPU, where they were measured to be faster, else rows.
         """
         self._lm = lm
-        wants_tree = asked == "tree" or (asked == "auto" and lm.device.type == "cpu")
-        self.layout: Layout = "tree" if wants_tree and not lm.no_trees else "rows"
+        is_cpu = lm.device.type == "cpu"
+        wants_tree = asked == "tree" or (asked == "auto" and is_cpu)
+        self.layout = TREE if wants_tree and not lm.no_trees else ROWS
+        if is_cpu:
+            least = _MERGE_COST * lm.attention_width / lm.layer_parameters
+            self.layout = replace(self.layout, least=least, enough=_ENOUGH)
         self._notes: list[str] = []
         if wants_tree and lm.no_trees:
             self._notes.append(
                 f"batches are computed as padded rows: {lm.config.model_type} has no token trees "
                 f"here, for {lm.no_trees}"
             )
-        self._is_checked = self.layout == "rows"
+        self._is_checked = not self.layout.is_tree
 
     def parts(self, sequences: Sequence[Ints], max_nodes: int) -> list[list[int]]:
         """The parts of a batch; those of the first one after a look at it."""
@@ -147,13 +175,13 @@ class Packing:
     def _check(self, sequences: Sequence[Ints], max_nodes: int) -> None:
         """Compare trees with rows on real sequences; go on with rows where they differ."""
         bound = TOLERANCE[self._lm.model.dtype]
-        for chosen in parts(sequences, "rows", max_nodes):
+        for chosen in parts(sequences, ROWS, max_nodes):
             few = [sequences[i] for i in chosen]
-            tree, rows = (_score_everything(self._lm, few, layout) for layout in ("tree", "rows"))
+            tree, rows = (_score_everything(self._lm, few, layout) for layout in (TREE, ROWS))
             difference = (tree - rows).abs()[rows.isfinite()]
             # Written so that a log-prob that is no number is not within.
             if not bool((difference <= bound).all()):
-                self.layout = "rows"
+                self.layout = replace(self.layout, is_tree=False)
                 self._notes.append(
                     "batches are computed as padded rows: as token trees the log-probs of "
                     f"{self._lm.config.model_type} differ by up to {difference.max():.2g} nats "

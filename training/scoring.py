@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from turnhalle.agents.lm import LanguageModel
 
 from .batch import Batch
-from .packing import Layout, pack
+from .packing import ROWS, Layout, pack
 from .value import ValueHead
 
 
@@ -35,7 +35,7 @@ def score(
     part: Batch,
     temperature: float,
     critic: ValueHead | None = None,
-    layout: Layout = "rows",
+    layout: Layout = ROWS,
 ) -> Scores:
     """Score the rows of a batch in one pass."""
     packed = pack(part.sequences, layout)

@@ -21,7 +21,7 @@ from turnhalle.agents.quantization.snap import snap
 from turnhalle.envs.seeding import derive_rng
 
 from .demos import Example
-from .packing import pack
+from .packing import ROWS, pack
 
 Item = TypeVar("Item")
 
@@ -113,7 +113,7 @@ def action_logprobs(
     lm: LanguageModel, batch: Sequence[Example]
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Log-probs of the action tokens of a batch, in nats, and for each one its example's number."""
-    packed = pack([np.array(example.token_ids, dtype=np.int64) for example in batch], "rows")
+    packed = pack([np.array(example.token_ids, dtype=np.int64) for example in batch], ROWS)
     # No state predicts the first token.
     actions = [1 + np.flatnonzero(example.is_action[1:]) for example in batch]
     nodes = [path[chosen] for path, chosen in zip(packed.paths, actions, strict=True)]

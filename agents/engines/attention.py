@@ -1,9 +1,8 @@
-"""Attention of one new token a row, for models whose heads share keys and values.
+"""Attention to cached keys and values, without copies of them.
 
 transformers copies keys and values for every head that shares them, at every token and layer. Here
-the heads of a group are the rows of one matrix instead, so nothing is copied (grouped-query
-attention: Ainslie et al. 2023, arXiv 2305.13245). Measured: 64 rows of 450 tokens, 0.87 M
-parameters, a rollout in half the CPU time.
+the heads of a group are the rows of one matrix instead (grouped-query attention: Ainslie et al.
+2023, arXiv 2305.13245).
 """
 
 from __future__ import annotations
@@ -30,29 +29,33 @@ def grouped_attention(
 
     Args:
         module: The layer.
-        query: `[B, heads, 1, D]`, heads of a group next to each other.
+        query: `[B, heads, Q, D]`, heads of a group next to each other.
         key: `[B, groups, L, D]`.
         value: `[B, groups, L, D]`.
-        attention_mask: `[B, 1, 1, L]`, True where attention is allowed.
+        attention_mask: `[B, 1, Q, L]`, 0 where attention is allowed, else the lowest number.
         scaling: Of the scores; 1 / sqrt(D) where it is None.
 
     Returns:
-        `[B, 1, heads, D]`, and no weights.
+        `[B, Q, heads, D]`, and no weights.
     """
-    rows, heads, dim = query.shape[0], query.shape[1], query.shape[3]
+    rows, heads, length, dim = query.shape
+    if length > 1:
+        out = torch.nn.functional.scaled_dot_product_attention(
+            query, key, value, attn_mask=attention_mask, scale=scaling, enable_gqa=True
+        )
+        return out.transpose(1, 2), None
     groups = key.shape[1]
     grouped = query.reshape(rows, groups, heads // groups, dim)
-    scores = grouped @ key.transpose(2, 3) * (dim**-0.5 if scaling is None else scaling)
-    scores = scores.masked_fill(~attention_mask, -torch.inf)
+    grouped = grouped * (dim**-0.5 if scaling is None else scaling)
+    scores = (grouped @ key.transpose(2, 3)).add_(attention_mask)
     weights = torch.softmax(scores, dim=-1, dtype=torch.float32).to(value.dtype)
     return (weights @ value).reshape(rows, 1, heads, dim), None
 
 
 def can_group(config: Any) -> bool:
-    """Do heads share keys and values, in plain attention?"""
-    shares = config.num_key_value_heads < config.num_attention_heads
+    """Is the model's attention plain, so that `grouped_attention` can take its place?"""
     is_plain = not getattr(config, "attn_logit_softcapping", None)
-    return shares and is_plain and config._attn_implementation == "sdpa"
+    return is_plain and config._attn_implementation == "sdpa"
 
 
 @contextmanager

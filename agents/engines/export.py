@@ -78,11 +78,12 @@ def _base_weights(lm: LanguageModel) -> Iterator[tuple[str, torch.Tensor]]:
     """Names and values of the base's parameters; one that is tied comes once."""
     for name, parameter in lm.model.named_parameters():
         if ".lora_" not in name:
-            value = _plain(parameter).detach().to(lm.model.dtype)
+            value = plain_weight(parameter).detach().to(lm.model.dtype)
             yield name.replace(".base_layer.", "."), value.cpu().contiguous()
 
 
-def _plain(parameter: torch.Tensor) -> torch.Tensor:
+def plain_weight(parameter: torch.Tensor) -> torch.Tensor:
+    """A base weight in floats: of a 4-bit one what it stands for."""
     state = getattr(parameter, "quant_state", None)
     if state is None:
         return parameter

@@ -20,6 +20,7 @@ from ..core import num_common
 from ..lm import LanguageModel
 from .base import Capabilities, Completion, Request, check_request
 from .cache import SlotCache
+from .folded import Folded
 from .sampling import sample, truncate, uniforms
 from .seats import Seats, Session, row_of, tail
 
@@ -67,6 +68,7 @@ class TransformersEngine:
         self._waiting: list[Session] = []
         self._running: list[Session] = []
         self._decode_text = decode
+        self._folded = Folded(lm)
 
     def submit(self, request: Request) -> None:
         """Queue a turn.
@@ -160,13 +162,13 @@ class TransformersEngine:
         return finished + self._prefill_batch(batch)
 
     def _prefill_batch(self, batch: list[list[Session]]) -> list[Completion]:
+        batch.sort(key=lambda twins: row_of(twins[0]))
         leaders = [twins[0] for twins in batch]
         tails = [tail(s) for s in leaders]
         longest = max(len(tail) for tail in tails)
         ids = torch.tensor([tail + [0] * (longest - len(tail)) for tail in tails])
         start = torch.tensor([len(s.cached) for s in leaders])
-        rows = torch.tensor([row_of(s) for s in leaders])
-        hidden = self._forward(ids, start, rows)
+        hidden = self._forward(ids, start, [row_of(s) for s in leaders])
         last = torch.tensor([len(tail) - 1 for tail in tails], device=hidden.device)
         logits = self._lm.head(hidden[torch.arange(len(last), device=hidden.device), last])
         for twins in batch:
@@ -191,7 +193,7 @@ class TransformersEngine:
                 start[session.slot] = len(session.cached)
         slots = [row_of(s) for s in self._running]
         ids[slots, 0] = torch.tensor([s.token_ids[-1] for s in self._running])
-        hidden = self._forward(ids, start, None)
+        hidden = self._forward(ids, start, list(range(self._seats.width)))
         logits = self._lm.head(hidden[slots, 0])
         for session in self._running:
             session.cached.append(session.token_ids[-1])
@@ -199,16 +201,18 @@ class TransformersEngine:
         self._running = [s for s in self._running if s.request is not None]
         return finished
 
-    def _forward(
-        self, ids: torch.Tensor, start: torch.Tensor, rows: torch.Tensor | None
-    ) -> torch.Tensor:
+    def _forward(self, ids: torch.Tensor, start: torch.Tensor, slots: list[int]) -> torch.Tensor:
+        """Feed tokens `[B, Q]` to slots in ascending order, from positions `[B]` on."""
         device = self._lm.device
         positions = start[:, None] + torch.arange(ids.shape[1])
         span = int(positions.max()) + 1
         positions = positions.to(device)
-        rows = None if rows is None else rows.to(device)
+        first, last = slots[0], slots[-1]
+        is_range = last - first + 1 == len(slots)
+        rows = slice(first, last + 1) if is_range else torch.tensor(slots, device=device)
         self._cache.select(rows, positions, self._seats.width, span)
-        return self._lm.hidden(ids.to(device), positions, self._cache, span)
+        with self._folded.in_force():
+            return self._lm.hidden(ids.to(device), positions, self._cache, span)
 
     def _sample(self, sessions: list[Session], logits: torch.Tensor) -> list[Completion]:
         requests = [s.request for s in sessions if s.request is not None]

@@ -39,11 +39,12 @@ def sample(
     is_greedy = temperatures == 0
     scale = torch.where(is_greedy, torch.ones_like(temperatures), temperatures)
     logprobs = torch.log_softmax(logits.float() / scale[:, None], dim=-1)
-    cumulative = logprobs.double().exp().cumsum(dim=-1)
+    cumulative = logprobs.exp().cumsum(dim=-1, dtype=torch.float64)
     # Scaling by the last entry keeps a rounded-down total from sampling past the vocabulary.
     target = uniform * cumulative[:, -1]
-    drawn = (cumulative <= target[:, None]).sum(dim=-1)
-    tokens = torch.where(is_greedy, logprobs.argmax(dim=-1), drawn)
+    tokens = torch.searchsorted(cumulative, target[:, None], right=True)[:, 0]
+    if is_greedy.any():
+        tokens = torch.where(is_greedy, logprobs.argmax(dim=-1), tokens)
     return tokens, logprobs.gather(1, tokens[:, None])[:, 0]
 
 

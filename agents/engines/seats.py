@@ -11,7 +11,7 @@ import math
 from dataclasses import dataclass, field
 
 from .base import Request
-from .cache import GROWTH, SlotCache
+from .cache import SlotCache, capacity
 
 
 @dataclass(slots=True)
@@ -98,7 +98,7 @@ class Seats:
 
     def _most_rows(self) -> int:
         longest = max(session.length for session in self.sessions.values())
-        length = -(-max(longest, self._cache.length) // GROWTH) * GROWTH
+        length = capacity(max(longest, self._cache.length))
         return max(1, int(self._max_bytes // (self._token_bytes * length)))
 
     def _slot(self) -> int:

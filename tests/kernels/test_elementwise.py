@@ -1,4 +1,4 @@
-"""Norms, rotary positions and gates: kernels in the interpreter against float64 autograd."""
+"""Norms, rotary positions and gates against float64 autograd: kernels, and what CPUs compute."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ DTYPES = pytest.mark.parametrize(
 )
 
 
-@pytest.fixture(autouse=True)
-def kernels_run(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The autograd functions and kernels, in the interpreter, on CPU tensors."""
+@pytest.fixture(autouse=True, params=[True, False], ids=["kernel", "cpu"])
+def kernels_run(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With kernels these are interpreted, on CPU tensors."""
     for module in (norms, ropes, gates):
-        monkeypatch.setattr(module, "accelerated", lambda _: True)
+        monkeypatch.setattr(module, "accelerated", lambda _: request.param)
 
 
 def draw(*shape: int, dtype: torch.dtype = torch.float64, seed: int = 0) -> torch.Tensor:
@@ -108,7 +108,10 @@ def test_swiglu(dtype: torch.dtype, tolerance: float, activation: Any) -> None:
     )
 
 
-def test_swiglu_takes_two_halves_of_one_matrix_and_writes_its_gradients_there() -> None:
+def test_swiglu_takes_two_halves_of_one_matrix_and_writes_its_gradients_there(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(gates, "accelerated", lambda _: True)
     both = draw(4, 80, dtype=torch.float32)
     leaf = both.clone().requires_grad_(True)
     gate, up = (leaf * 1).split(40, dim=1)
@@ -120,6 +123,20 @@ def test_swiglu_takes_two_halves_of_one_matrix_and_writes_its_gradients_there() 
     assert dgate.data_ptr() == where
     with pytest.raises(RuntimeError, match="once only"):
         torch.autograd.grad(ours.sum(), (gate, up))
+
+
+def test_without_gradients_the_values_are_the_same() -> None:
+    x, weight = draw(5, 12), draw(12, seed=5)
+    angles = draw(1, 5, 6).repeat(1, 1, 2)
+    norm = HeadNorm(weight, 1e-6, 1.0)
+
+    def values() -> list[torch.Tensor]:
+        turned = ropes.rope(x.view(1, 5, 1, 12), angles.cos(), angles.sin(), norm)
+        return [*norms.add_rms_norm(x, 2 * x, weight, 1e-5, 1.0), turned]
+
+    with torch.no_grad():
+        plain = values()
+    assert all(torch.equal(a, b) for a, b in zip(values(), plain, strict=True))
 
 
 def test_weights_that_learn_are_refused() -> None:

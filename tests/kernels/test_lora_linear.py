@@ -1,4 +1,4 @@
-"""Linear layers in 4 bits with adapters: algebra in float64, stacks, checkpoints, peft."""
+"""Linear layers with adapters, as on CUDA and as on a CPU: algebra in float64, stacks, peft."""
 
 from __future__ import annotations
 
@@ -12,6 +12,12 @@ from torch.utils.checkpoint import checkpoint
 from turnhalle.kernels import lora_linear as module
 from turnhalle.kernels.lora_linear import Layer, lora_linear, lora_linear_reference
 from turnhalle.kernels.nf4 import dequantize, packed
+
+
+@pytest.fixture(params=[True, False], ids=["cuda", "cpu"])
+def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """How it is computed on a device; both run here."""
+    monkeypatch.setattr(module, "accelerated", lambda _: request.param)
 
 
 def layer(rows: int, columns: int, rank: int, seed: int, *, bias: bool = False) -> Layer:
@@ -34,6 +40,7 @@ STACKS = {
 }
 
 
+@pytest.mark.usefixtures("way")
 @pytest.mark.parametrize("bias", [False, True])
 @pytest.mark.parametrize("stack", STACKS)
 @pytest.mark.parametrize("keep_weights", [False, True])
@@ -54,6 +61,7 @@ def test_values_and_gradients_are_those_of_the_formula(
         assert torch.allclose(one, two, rtol=1e-10, atol=1e-10)
 
 
+@pytest.mark.usefixtures("way")
 def test_an_input_without_gradient_gets_none() -> None:
     one = layer(64, 64, 4, 0)
     (y,) = lora_linear(torch.randn(3, 64, dtype=torch.float64), [one])
@@ -62,6 +70,7 @@ def test_an_input_without_gradient_gets_none() -> None:
     assert one.b.grad is not None
 
 
+@pytest.mark.usefixtures("way")
 @pytest.mark.parametrize(("keep_weights", "times"), [(False, 3), (True, 2)])
 def test_a_checkpoint_shares_one_dequantisation_with_the_backward_pass(
     keep_weights: bool, times: int, monkeypatch: pytest.MonkeyPatch
@@ -87,6 +96,23 @@ def test_a_checkpoint_shares_one_dequantisation_with_the_backward_pass(
     assert torch.allclose(ours, x.grad)
 
 
+def test_a_base_in_floats_is_read_as_it_is() -> None:
+    given = layer(32, 48, 4, 0, bias=True)
+    base = torch.randn(32, 48, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
+    one = given._replace(base=base)
+    x = torch.randn(7, 48, dtype=torch.float64, requires_grad=True)
+    (ours,), (plain,) = lora_linear(x, [one]), lora_linear_reference(x, [one])
+    assert torch.allclose(ours, plain, rtol=1e-10, atol=1e-10)
+    leaves = [x, one.a, one.b]
+    pairs = zip(
+        torch.autograd.grad(ours.square().sum(), leaves),
+        torch.autograd.grad(plain.square().sum(), leaves),
+        strict=True,
+    )
+    assert all(torch.allclose(a, b, rtol=1e-10, atol=1e-10) for a, b in pairs)
+
+
+@pytest.mark.usefixtures("way")
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_it_agrees_with_peft_on_bitsandbytes(dtype: torch.dtype) -> None:
     """Adapters in float32, as peft holds them; their gradients are float32 too."""

@@ -16,7 +16,8 @@ ARCHITECTURES = ["qwen3", "llama", "gemma", "gemma3", "mistral"]
 
 
 def load(folder: Any, precision: str = "fp32", lora_seed: int | None = 0, **extra: Any) -> Any:
-    options = ModelOptions(name=str(folder), precision=precision, device="cpu", **extra)  # type: ignore[arg-type]
+    held = {"kernels": "off", "precision": precision, "device": "cpu"} | extra
+    options = ModelOptions(name=str(folder), **held)
     lm = load_model(options, lora_seed=lora_seed)
     for name, parameter in lm.trainable().items():
         if "lora_B" in name:  # a fresh adapter changes nothing
@@ -142,8 +143,10 @@ def test_a_wrong_kernel_is_found_and_nothing_stays(
     assert not any("forward" in vars(m) for m in lm.model.modules())
 
 
-def test_the_option_puts_kernels_in_and_auto_does_not_on_a_cpu(make_model: Any) -> None:
-    def patched(choice: str) -> bool:
-        return any("forward" in vars(m) for m in load(make_model(), kernels=choice).model.modules())
+def test_the_option_puts_kernels_in_and_auto_does_where_they_are_known(make_model: Any) -> None:
+    def patched(choice: str, architecture: str = "qwen3") -> bool:
+        lm = load(make_model(architecture), kernels=choice)
+        return any("forward" in vars(m) for m in lm.model.modules())
 
-    assert [patched(choice) for choice in ("on", "auto", "off")] == [True, False, False]
+    assert [patched(choice) for choice in ("on", "auto", "off")] == [True, True, False]
+    assert not patched("auto", "qwen2")

@@ -11,18 +11,19 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from turnhalle import kernels
 from turnhalle.agents.lm import LanguageModel
 from turnhalle.agents.models import ModelOptions, load_model
 from turnhalle.training.batch import Batch
 from turnhalle.training.learner import Learner, LearnOptions
 from turnhalle.training.losses.options import LossOptions
 from turnhalle.training.objective import Objective
-from turnhalle.training.packing import Layout, Packing, pack, parts
+from turnhalle.training.packing import ROWS, TREE, Layout, Packing, pack, parts
 from turnhalle.training.scoring import score
 from turnhalle.training.value import ValueHead
 
-LAYOUTS: tuple[Layout, ...] = ("tree", "rows")
+LAYOUTS = (TREE, ROWS)
+THRIFTY = Layout(is_tree=True, least=0.5, enough=15)
+"""As on a CPU, where little is shared and passes end early."""
 
 
 def model(folder: Any, **options: Any) -> LanguageModel:
@@ -91,19 +92,19 @@ def test_losses_and_gradients_are_those_of_rows(make_model: Any, architecture: s
     """
     lm = model(make_model(architecture))
     batch = rollouts(lm)
-    loss, gradient = descended(lm, batch, "rows")
-    same, ours = descended(lm, batch, "tree")
-    assert same == pytest.approx(loss, rel=1e-5)
-    assert (ours - gradient).norm() <= 1e-5 * gradient.norm()
+    loss, gradient = descended(lm, batch, ROWS)
+    for layout in (TREE, THRIFTY):
+        same, ours = descended(lm, batch, layout)
+        assert same == pytest.approx(loss, rel=1e-5)
+        assert (ours - gradient).norm() <= 1e-5 * gradient.norm()
 
     again = model(make_model(architecture), gradient_checkpointing=True)
-    _, ours = descended(again, batch, "tree")
+    _, ours = descended(again, batch, TREE)
     assert (ours - gradient).norm() <= 1e-5 * gradient.norm()
 
     lm.model.double()
-    kernels.apply(lm.model, check=False)
-    loss, gradient = descended(lm, batch, "rows")
-    same, ours = descended(lm, batch, "tree")
+    loss, gradient = descended(lm, batch, ROWS)
+    same, ours = descended(lm, batch, TREE)
     assert same == pytest.approx(loss, rel=1e-10)
     assert (ours - gradient).norm() <= 1e-10 * gradient.norm()
     assert gradient.norm() > 0
@@ -127,7 +128,7 @@ SEQUENCES = st.lists(st.lists(st.integers(0, 2), min_size=1, max_size=9), min_si
 @given(SEQUENCES)
 def test_every_token_has_a_node_behind_its_own_prefix(drawn: list[list[int]]) -> None:
     sequences = [np.array(s) for s in drawn]
-    for layout in LAYOUTS:
+    for layout in (*LAYOUTS, THRIFTY):
         packed = pack(sequences, layout)
         for i, sequence in enumerate(sequences):
             places = np.arange(len(sequence))
@@ -135,13 +136,15 @@ def test_every_token_has_a_node_behind_its_own_prefix(drawn: list[list[int]]) ->
             assert packed.token[nodes].tolist() == sequence.tolist()
             assert packed.parent[nodes].tolist() == [-1, *nodes[:-1]]
     prefixes = {tuple(s[: n + 1]) for s in drawn for n in range(len(s))}
-    assert len(pack(sequences, "tree").token) == len(prefixes)
+    assert len(pack(sequences, TREE).token) == len(prefixes)
 
 
-@given(SEQUENCES, st.integers(1, 40))
-def test_parts_keep_every_sequence_within_the_budget(drawn: list[list[int]], budget: int) -> None:
+@given(SEQUENCES, st.integers(1, 40), st.floats(0, 3))
+def test_parts_keep_every_sequence_within_the_budget(
+    drawn: list[list[int]], budget: int, least: float
+) -> None:
     sequences = [np.array(s) for s in drawn]
-    for layout in LAYOUTS:
+    for layout in (*LAYOUTS, replace(THRIFTY, least=least)):
         found = parts(sequences, layout, budget)
         assert sorted(i for part in found for i in part) == list(range(len(drawn)))
         for part in found:
@@ -152,17 +155,38 @@ def test_parts_keep_every_sequence_within_the_budget(drawn: list[list[int]], bud
 def test_what_shares_a_prefix_is_packed_together() -> None:
     prompts = [np.full(50, p) for p in range(4)]
     sequences = [np.append(prompts[i % 4], [7, i]) for i in range(16)]
-    found = parts(sequences, "tree", 60)
+    found = parts(sequences, TREE, 60)
     assert sorted(sorted(i % 4 for i in part) for part in found) == [[p] * 4 for p in range(4)]
 
 
+def test_a_prefix_is_shared_where_that_saves_enough() -> None:
+    """A beginning of 2 before 4 prompts of 20 with 3 answers of 10 each."""
+    rng = np.random.default_rng(0)
+    sequences = [
+        np.concatenate([[8, 8], np.full(20, prompt), rng.integers(10, 99, 10)])
+        for prompt in range(4)
+        for _ in range(3)
+    ]
+    everything, answers, nothing = 2 + 4 * (20 + 30), 4 * (22 + 30), 12 * 32
+    for least, nodes in ((0.0, everything), (0.5, answers), (3.0, nothing)):
+        packed = pack(sequences, Layout(is_tree=True, least=least))
+        assert len(packed.token) == nodes
+
+
+def test_passes_end_with_a_tree_once_they_are_large_enough() -> None:
+    sequences = [np.append(np.full(10, i // 4), [50 + i] * 5) for i in range(16)]
+    layout = Layout(is_tree=True, enough=40)
+    assert sorted(len(part) for part in parts(sequences, layout, 1000)) == [8, 8]
+    assert len(parts(sequences, replace(layout, enough=25), 1000)) == 4
+
+
 def test_metrics_say_how_many_tokens_were_saved(make_model: Any) -> None:
-    for packing, saved in (("tree", 1 - (20 + 12 + 9 + 30) / (32 + 32 + 34 + 37)), ("rows", None)):
-        options = LearnOptions(minibatches=1, packing=packing)  # type: ignore[arg-type]
-        one = Learner(model(make_model()), options, 1.0)
+    tokens = 32 + 32 + 34 + 37
+    for layout, nodes in ((TREE, 20 + 12 + 9 + 30), (ROWS, 4 * 37)):
+        one = Learner(model(make_model()), LearnOptions(minibatches=1), 1.0)
+        one.packing.layout = layout
         metrics = one.update(rollouts(one.lm), 1e-3, seed=0).metrics
-        padded = 1 - 4 * 37 / (32 + 32 + 34 + 37)
-        assert metrics["tokens_saved"] == pytest.approx(padded if saved is None else saved)
+        assert metrics["tokens_saved"] == pytest.approx(1 - nodes / tokens)
 
 
 def test_trees_that_differ_from_rows_are_found_at_the_first_batch(
@@ -178,10 +202,10 @@ def test_trees_that_differ_from_rows_are_found_at_the_first_batch(
     monkeypatch.setattr(lm, "tree_states", blind)
     one = Learner(lm, LearnOptions(minibatches=1), 1.0)
     batch = rollouts(lm)
-    assert one.packing.layout == "tree"
+    assert one.packing.layout.is_tree
     done = one.update(batch, 1e-3, seed=0)
     assert "as token trees the log-probs of qwen3 differ by up to" in done.notes[0]
-    assert one.packing.layout == "rows"
+    assert not one.packing.layout.is_tree
     same = Learner(right, LearnOptions(minibatches=1, packing="rows"), 1.0)
     wanted = same.update(batch, 1e-3, seed=0)
     assert done.metrics == wanted.metrics
@@ -198,7 +222,7 @@ def test_an_architecture_without_trees_is_computed_as_rows_and_says_so() -> None
     )  # fmt: skip
     lm = LanguageModel(Gemma2ForCausalLM(config))
     packing = Packing(lm, "auto")
-    assert packing.layout == "rows"
+    assert not packing.layout.is_tree
     assert packing.take_notes() == [
         "batches are computed as padded rows: gemma2 has no token trees here, for it caps its "
         "attention scores"
