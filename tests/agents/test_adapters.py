@@ -39,7 +39,7 @@ def test_peft_loads_what_is_saved_and_gives_the_same_logits(
     ids = torch.arange(3, 60)[None]
     with torch.no_grad():
         ours = lm.head(lm.hidden_states(ids))
-        assert torch.equal(theirs(input_ids=ids).logits, ours)
+        assert torch.allclose(theirs(input_ids=ids).logits, ours, atol=1e-3)
         assert not torch.allclose(load(make_model()).head(lm.hidden_states(ids)) * 0, ours)
 
 
