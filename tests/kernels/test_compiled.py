@@ -1,0 +1,210 @@
+"""Layers through torch.compile: the same numbers, few graphs, the way back, clear refusals."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch._dynamo.utils import counters
+
+from turnhalle import kernels
+from turnhalle.agents.adapters import twin
+from turnhalle.agents.lm import LanguageModel
+from turnhalle.agents.models import ModelOptions, load_model
+from turnhalle.envs.errors import ModelError
+from turnhalle.kernels.compiled import compile_layers
+from turnhalle.kernels.tree_attention import tree_of
+
+
+@pytest.fixture(autouse=True)
+def graphs(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[], int]]:
+    """Number of graphs so far; traced and differentiated, but not compiled to C++."""
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="aot_eager"))
+    yield from counting()
+
+
+def counting() -> Iterator[Callable[[], int]]:
+    torch._dynamo.reset()
+    counters.clear()
+    yield lambda: counters["stats"]["unique_graphs"]
+    torch._dynamo.reset()
+
+
+def load(folder: Path | str, precision: str = "fp32", **extra: Any) -> LanguageModel:
+    options = ModelOptions(name=str(folder), precision=precision, device="cpu", **extra)  # type: ignore[arg-type]
+    lm = load_model(options, lora_seed=0)
+    for name, parameter in lm.trainable().items():
+        if "lora_B" in name:  # a fresh adapter changes nothing
+            torch.nn.init.normal_(parameter, std=0.05, generator=torch.Generator().manual_seed(1))
+    return lm
+
+
+def run(lm: LanguageModel, rows: int = 2, length: int = 30, tree: bool = False) -> Any:
+    """Hidden states, and the adapter's gradients."""
+    generator = torch.Generator().manual_seed(100 * rows + length)
+    ids = torch.randint(3, 250, (rows, length), generator=generator)
+    if tree:
+        states = lm.tree_states(ids.flatten(), tree_of(np.arange(-1, ids.numel() - 1)))
+    else:
+        states = lm.hidden_states(ids)
+    gradients = torch.autograd.grad(states.square().sum(), list(lm.trainable().values()))
+    return [states.detach(), *gradients]
+
+
+def check(ours: list[torch.Tensor], plain: list[torch.Tensor], bound: float = 1e-5) -> None:
+    for one, two in zip(ours, plain, strict=True):
+        assert (one - two).norm() <= bound * two.norm()
+
+
+@pytest.mark.parametrize("architecture", ["qwen3", "llama", "gemma", "gemma3", "mistral"])
+def test_rows_and_trees_have_the_same_states_and_gradients(
+    make_model: Any, architecture: str
+) -> None:
+    lm = load(make_model(architecture))
+    plain = [run(lm), run(lm, tree=True)]
+    compiled = compile_layers(lm.model)
+    check(run(lm), plain[0])
+    check(run(lm, tree=True), plain[1])
+    compiled.undo()
+    assert all(torch.equal(a, b) for a, b in zip(run(lm), plain[0], strict=True))
+
+
+@pytest.mark.parametrize("precision", ["nf4", "int8", "bf16"])
+def test_quantised_layers_with_adapters_are_traced_without_a_break(
+    make_model: Any, precision: str, graphs: Callable[[], int]
+) -> None:
+    lm = load(make_model(), precision)
+    plain = run(lm)
+    compile_layers(lm.model)
+    check(run(lm), plain, 0.05 if precision == "bf16" else 1e-5)
+    assert not counters["graph_break"]
+    # The first layer's input has no gradient, the second's has.
+    assert graphs() == 2
+
+
+def test_any_number_of_tokens_takes_the_same_graphs(
+    make_model: Any, graphs: Callable[[], int]
+) -> None:
+    lm = load(make_model())
+    compile_layers(lm.model)
+    for tree in (False, True):
+        run(lm, 2, 17, tree)
+        first = graphs()
+        for rows, length in ((3, 18), (4, 5), (2, 64), (7, 31)):
+            run(lm, rows, length, tree)
+        assert graphs() == first
+
+
+def test_checkpointed_gradients_are_the_same(make_model: Any) -> None:
+    plain = run(load(make_model(), "nf4"))
+    lm = load(make_model(), "nf4", gradient_checkpointing=True)
+    compile_layers(lm.model)
+    check(run(lm), plain)
+
+
+@pytest.mark.parametrize("first", ["kernels", "compile"])
+def test_kernels_and_compilation_go_in_and_out_in_any_order(make_model: Any, first: str) -> None:
+    lm = load(make_model(), "nf4")
+    plain = run(lm)
+    if first == "kernels":
+        patched = kernels.apply(lm.model)
+        compiled = compile_layers(lm.model)
+        check(run(lm), plain)
+        patched.undo()
+    else:
+        compiled = compile_layers(lm.model)
+        check(run(lm), plain)
+        patched = kernels.apply(lm.model)
+        check(run(lm), plain)
+        compiled.undo()
+    check(run(lm), plain)
+    (compiled if first == "kernels" else patched).undo()
+    assert all(torch.equal(a, b) for a, b in zip(run(lm), plain, strict=True))
+
+
+def test_an_engine_with_a_cache_runs_the_layers_as_they_are(
+    make_model: Any, graphs: Callable[[], int]
+) -> None:
+    lm = load(make_model())
+    ids = torch.arange(3, 40)[None]
+    with torch.no_grad():
+        plain = lm.model(input_ids=ids, use_cache=True).logits
+        compile_layers(lm.model)
+        assert torch.equal(lm.model(input_ids=ids, use_cache=True).logits, plain)
+    assert graphs() == 0
+
+
+def test_a_copy_is_not_compiled_and_the_original_still_is(
+    make_model: Any, graphs: Callable[[], int]
+) -> None:
+    lm = load(make_model(), compile=True)
+    assert lm.notes == ["compiled: 2 layers by torch.compile"]
+    assert graphs() == 0  # nothing before the first call
+    run(twin(lm))
+    assert graphs() == 0
+    run(lm)
+    assert graphs() == 2
+
+
+def test_an_adapter_that_is_switched_off_is_off(make_model: Any) -> None:
+    lm = load(make_model())
+    ids = torch.arange(3, 40)[None]
+    with torch.no_grad(), lm.peft.disable_adapter():  # type: ignore[union-attr]
+        plain = lm.hidden_states(ids)
+    compile_layers(lm.model)
+    with torch.no_grad():
+        adapted = lm.hidden_states(ids)
+        with lm.peft.disable_adapter():  # type: ignore[union-attr]
+            assert torch.allclose(lm.hidden_states(ids), plain, atol=1e-5)
+    assert not torch.allclose(adapted, plain, atol=1e-2)
+
+
+def test_a_second_compilation_and_a_model_without_layers_are_refused(make_model: Any) -> None:
+    import transformers
+
+    lm = load(make_model())
+    compile_layers(lm.model)
+    with pytest.raises(ValueError, match="compiled already"):
+        compile_layers(lm.model)
+    config = transformers.GPT2Config(n_layer=1, n_embd=8, n_head=1, vocab_size=20)
+    config.bos_token_id = config.eos_token_id = 1
+    with pytest.raises(ValueError, match="GPT2LMHeadModel has no decoder layers"):
+        compile_layers(transformers.GPT2LMHeadModel(config))
+
+
+def test_a_machine_without_a_compiler_is_told_so_before_anything_runs(
+    make_model: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    with pytest.raises(ModelError, match=r"no 'no-such-compiler'.*model.compile=false"):
+        load(make_model(), compile=True)
+    monkeypatch.delenv("CXX")
+
+    def broken(*_: Any, **__: Any) -> Any:
+        def call(_: torch.Tensor) -> None:
+            raise RuntimeError("CppCompileError: no Python.h\nadvice")
+
+        return call
+
+    monkeypatch.setattr(torch, "compile", broken)
+    with pytest.raises(ModelError, match=r"not work on this machine: CppCompileError: no Python.h"):
+        load(make_model(), compile=True)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("precision", ["fp32", "nf4"])
+def test_the_compiler_s_code_computes_the_same(
+    make_model: Any, precision: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With PyTorch's own compiler, in C++."""
+    monkeypatch.undo()
+    lm = load(make_model(), precision)
+    plain = [run(lm), run(lm, 3, 12, tree=True)]
+    compile_layers(lm.model)
+    check(run(lm), plain[0])
+    check(run(lm, 3, 12, tree=True), plain[1])
