@@ -1,4 +1,4 @@
-"""What `model.kernels` and `model.compile` do to a learner's pass: time and memory, where they lose.
+"""What `model.kernels` and `model.compile` do to a learner's pass, in time and memory.
 
 A model as the trainer loads it, with a LoRA adapter: forward, log-probs of all tokens, backward, by
 medians of interleaved rounds. On a CPU the built-in policy and a wider random model in CPU-seconds
