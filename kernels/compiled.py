@@ -6,7 +6,8 @@ first such call. Shapes are dynamic: one graph serves any number of tokens. Ther
 than one where layers differ in kind, the first layer's input has no gradient, or a batch has one
 row; attention in a tree cuts a layer in pieces.
 
-The compiled function stands where `torch.nn.Module.compile` puts it, so checkpoints, hooks and
+What `patch.apply` replaced is called and not traced: layers of which it replaced all have nothing
+left to compile. The compiled function stands where `torch.nn.Module.compile` puts it, so checkpoints, hooks and
 `patch.apply` work as without, and a copy of the model is not compiled.
 """
 

@@ -34,11 +34,12 @@ def probe(model: Any, scale: float | None = None) -> Probe:
     embed = model.get_input_embeddings()
     ids = torch.arange(16, device=embed.weight.device)[None] % embed.num_embeddings
     with torch.enable_grad():
-        inputs = embed(ids).detach().requires_grad_(True)
-        logits = model(inputs_embeds=inputs, use_cache=False).logits
-        loss = logits.float().log_softmax(-1)[..., 0].sum()
         for tried in SCALES if scale is None else (scale,):
-            (gradient,) = torch.autograd.grad(tried * loss, inputs, retain_graph=True)
+            # Forward again, for compiled layers can be gone through backwards only once.
+            inputs = embed(ids).detach().requires_grad_(True)
+            logits = model(inputs_embeds=inputs, use_cache=False).logits
+            loss = tried * logits.float().log_softmax(-1)[..., 0].sum()
+            (gradient,) = torch.autograd.grad(loss, inputs)
             if gradient.isfinite().all():
                 break
         else:
