@@ -81,10 +81,16 @@ def load_model(
     dtype = _dtype(precision, device)
     kwargs: dict[str, Any] = {"dtype": dtype, "device_map": {"": str(device)}}
     kwargs |= quantize_on_load(config, precision, dtype, device)
+    from safetensors import SafetensorError
     from transformers import AutoModelForCausalLM
 
     with Quiet():
-        model = AutoModelForCausalLM.from_pretrained(folder, config=config, **kwargs)
+        try:
+            model = AutoModelForCausalLM.from_pretrained(folder, config=config, **kwargs)
+        except (OSError, ValueError, SafetensorError) as error:
+            raise ModelError(
+                f"cannot read the weights of {options.name}: {_first_line(error)}"
+            ) from error
     model.requires_grad_(False)
     guard_cpu(model)
     dequantize_in(model, dtype)

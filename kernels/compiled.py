@@ -7,8 +7,8 @@ than one where layers differ in kind, the first layer's input has no gradient, o
 row; attention in a tree cuts a layer in pieces.
 
 What `patch.apply` replaced is called and not traced: layers of which it replaced all have nothing
-left to compile. The compiled function stands where `torch.nn.Module.compile` puts it, so checkpoints, hooks and
-`patch.apply` work as without, and a copy of the model is not compiled.
+left to compile. The compiled function stands where `torch.nn.Module.compile` puts it, so
+checkpoints, hooks and `patch.apply` work as without, and a copy of the model is not compiled.
 """
 
 from __future__ import annotations
