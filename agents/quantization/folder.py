@@ -79,9 +79,8 @@ def require_empty(folder: Path) -> None:
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise StoreError(f"cannot write to {folder}: {error.strerror}; give another folder") from (
-            error
-        )
+        why = f"{error.strerror}: {error.filename}"
+        raise StoreError(f"cannot write to {folder} ({why}); give another folder") from error
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise StoreError(f"{folder} exists and is not empty; give another folder")
 

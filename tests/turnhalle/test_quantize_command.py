@@ -114,7 +114,7 @@ def test_a_text_of_one_line_is_enough(run: Any, tmp_path: Path, make_model: Any)
         ([], "nothing to do: give --out to write the model, --report to compare"),
         (["--out", "x", "--format", "fp4", "--budget", "0.2"], "no effect with --format fp4"),
         (["--out", "full"], "full exists and is not empty"),
-        (["--out", "full/thing/new"], "cannot write to full/thing/new: Not a directory"),
+        (["--out", "full/thing/new"], "cannot write to full/thing/new (File exists: full/thing)"),
         (["--out", "new", "--text", "none.txt"], "no file none.txt"),
         (["--out", "new", "--text", "short.txt"], "less than two passages"),
         (["--out", "new", "--env", "tolls"], "did you mean 'tools'"),
