@@ -45,10 +45,22 @@ def attend(
         return sdpa_attention_forward(
             module, query, key, value, attention_mask, scaling=scaling, **rest
         )
-    assert attention_mask is not None
-    window = int(attention_mask) or None
-    out = tree_attention(query, key, value, tree, scale=scaling, window=window)
-    return out.transpose(1, 2), None
+    return _attend_in_tree(query, key, value, tree, attention_mask, scaling), None
+
+
+@torch.compiler.disable  # type: ignore[untyped-decorator]
+def _attend_in_tree(
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    tree: Tree,
+    reaching: torch.Tensor | None,
+    scale: float | None,
+) -> torch.Tensor:
+    """Hidden from `torch.compile`, which would unroll a tree's pieces, anew for each tree."""
+    assert reaching is not None
+    window = int(reaching) or None
+    return tree_attention(query, key, value, tree, scale=scale, window=window).transpose(1, 2)
 
 
 def reach(window: int | None) -> torch.Tensor:

@@ -42,6 +42,8 @@ class LanguageModel:
         ]
         self._windowed = _sliding_layers(self.config)
         self._can_group = can_group(self.config)
+        self.notes: list[str] = []
+        """What was done to the model to make it faster, for people."""
         self.no_trees = install(model, self.config)
         """Why `tree_states` cannot be asked of this architecture; empty where it can."""
 

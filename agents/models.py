@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import importlib.util
 import json
-import logging
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -24,9 +23,6 @@ if TYPE_CHECKING:
 
 SETTINGS_FILE = "turnhalle.json"
 """In a model's folder: how the model is used to be spoken to (`ChatOptions`)."""
-
-
-_log = logging.getLogger("turnhalle")
 
 _TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "spiece.model")
 
@@ -53,6 +49,9 @@ class ModelOptions(BaseModel):
     """Trade time for memory in the backward pass."""
     kernels: Literal["auto", "on", "off"] = "auto"
     """Replace layers by the ops of `turnhalle.kernels`; auto does in architectures known there."""
+    compile: bool = False
+    """Let `torch.compile` run what the kernels leave of the layers, where the model learns; the
+    first update then takes a minute or more."""
 
 
 def load_model(
@@ -73,6 +72,7 @@ def load_model(
     folder = resolve_model(options.name)
     device = _device(options.device)
     config = load_config(options.name)
+    from .acceleration import compile_if, prepare
     from .lm import LanguageModel
     from .quantization.bnb import dequantize_in, guard_cpu, held_in, quantize_on_load
     from .quiet import Quiet
@@ -81,10 +81,16 @@ def load_model(
     dtype = _dtype(precision, device)
     kwargs: dict[str, Any] = {"dtype": dtype, "device_map": {"": str(device)}}
     kwargs |= quantize_on_load(config, precision, dtype, device)
+    from safetensors import SafetensorError
     from transformers import AutoModelForCausalLM
 
     with Quiet():
-        model = AutoModelForCausalLM.from_pretrained(folder, config=config, **kwargs)
+        try:
+            model = AutoModelForCausalLM.from_pretrained(folder, config=config, **kwargs)
+        except (OSError, ValueError, SafetensorError) as error:
+            raise ModelError(
+                f"cannot read the weights of {options.name}: {_first_line(error)}"
+            ) from error
     model.requires_grad_(False)
     guard_cpu(model)
     dequantize_in(model, dtype)
@@ -95,11 +101,10 @@ def load_model(
         peft = attach(model, options.lora_rank, options.lora_alpha, adapter, lora_seed or 0)
     # No dropout ever: the policy that is trained is the policy that sampled.
     model.eval()
-    if options.gradient_checkpointing:
-        _checkpoint_gradients(model)
-    _patch(model, options.kernels)
+    notes = prepare(model, options)
     lm = LanguageModel(model, peft)
     lm.check_head()
+    lm.notes = notes + compile_if(model, options)
     return lm
 
 
@@ -262,36 +267,6 @@ def _require_tokenizer(folder: str, name: str) -> None:
             f"cannot read the tokenizer of {name}: the folder has none of "
             f"{', '.join(_TOKENIZER_FILES)}"
         )
-
-
-def _patch(model: Any, choice: str) -> None:
-    """Put the kernels in, where asked for."""
-    from turnhalle.kernels.patch import ARCHITECTURES, apply
-
-    kind = model.config.get_text_config().model_type
-    if choice == "auto":
-        choice = "on" if kind in ARCHITECTURES else "off"
-    if choice == "off":
-        return
-    try:
-        patched = apply(model)
-    except (ValueError, RuntimeError) as error:
-        raise ModelError(f'{error}. Go on without: --set model.kernels="off"') from error
-    _log.info("kernels: %s", patched)
-
-
-def _checkpoint_gradients(model: Any) -> None:
-    import torch
-
-    model.gradient_checkpointing_enable({"use_reentrant": False})
-    model.enable_input_require_grads()
-    # transformers recomputes in training mode only; dropout stays off by its rate.
-    model.train()
-    for module in model.modules():
-        if isinstance(module, torch.nn.Dropout):
-            module.p = 0.0
-        if hasattr(module, "attention_dropout"):
-            module.attention_dropout = 0.0
 
 
 def _first_line(error: Exception) -> str:

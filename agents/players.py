@@ -49,7 +49,8 @@ def open_policy(
         store = RunStore(Path(name), read_only=True)
         saved = store.get("options")
         store.close()
-        options = ModelOptions.model_validate(saved["model"])
+        # Compilation is for who learns.
+        options = ModelOptions.model_validate(saved["model"] | {"compile": False})
         chat_options = ChatOptions.model_validate(saved["chat"])
         adapter = Path(name) / "adapter"
         if not adapter.is_dir():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import resource
 import sys
 
 import torch
@@ -16,6 +17,15 @@ _KEEP_BYTES = 2**30
 _LARGE_BYTES = 2**25
 """Blocks from here on are given back: caches that grow leave holes where nothing fits (measured:
 2,000 episodes with 1 GiB of keys and values took 4.2 GiB without this bound, 1.5 GiB with it)."""
+
+
+def peak_memory() -> str:
+    """The most memory that this process has held so far, and whose."""
+    if torch.cuda.is_initialized():
+        return f"{torch.cuda.max_memory_allocated() / 2**30:.2f} GiB of the GPU's memory"
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    # Kilobytes, but for macOS.
+    return f"{peak * (1 if sys.platform == 'darwin' else 1024) / 2**30:.2f} GiB of memory"
 
 
 def tune_process(num_parameters: int) -> None:

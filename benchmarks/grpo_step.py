@@ -96,11 +96,7 @@ def _ours(
     folder: str, game: type[Game], precision: Any, is_lora: bool, steps: int, packing: Any
 ) -> tuple[float, float]:
     """Medians of steps and of the updates in them."""
-    # Where all weights learn, those of norms do too, and the kernels have no gradient for them.
-    kernels: Any = "auto" if is_lora else "off"
-    options = ModelOptions(
-        name=folder, precision=precision, lora_rank=8, lora_alpha=16, kernels=kernels
-    )
+    options = ModelOptions(name=folder, precision=precision, lora_rank=8, lora_alpha=16)
     lm = load_model(options, lora_seed=0 if is_lora else None)
     tune_process(lm.num_parameters)
     if not is_lora:

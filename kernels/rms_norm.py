@@ -5,7 +5,8 @@
 
 Computed in float32 and rounded once (Llama's module rounds n before it multiplies: the two differ
 by one rounding in 16 bits, and not at all in float32). 4 M H bytes forward and 6 M H back, with the
-sum 8 M H instead of 10. No gradient for the weight: adapters leave it frozen.
+sum 8 M H instead of 10. The weight is frozen under an adapter; one that learns goes through the
+plain formula, for its gradient.
 
 Zhang and Sennrich 2019, arXiv 1910.07467.
 """
@@ -29,12 +30,9 @@ def rms_norm(
 
     Args:
         x: `[..., H]`.
-        weight: `[H]`, frozen.
+        weight: `[H]`.
         eps: Added to the mean square.
         offset: Added to the weight: 1 in Gemma.
-
-    Raises:
-        ValueError: The weight learns.
     """
     return add_rms_norm(x, None, weight, eps, offset)[0]
 
@@ -46,18 +44,11 @@ def add_rms_norm(
     eps: float,
     offset: float = 0.0,
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Add, then normalise: returns the normalised sum, and the sum, both `[..., H]`.
-
-    Raises:
-        ValueError: The weight learns.
-    """
-    if weight.requires_grad:
-        raise ValueError(
-            "rms_norm gives no gradient for its weight: freeze it, or load the model with "
-            'kernels="off"'
-        )
+    """Add, then normalise: returns the normalised sum, and the sum, both `[..., H]`."""
     if not torch.is_grad_enabled():
         return _forward(x, residual, weight, eps, offset)[:2]
+    if weight.requires_grad:
+        return rms_norm_reference(x, residual, weight, eps, offset)
     apply: Any = _RmsNorm.apply
     return apply(x, residual, weight, eps, offset)  # type: ignore[no-any-return]
 

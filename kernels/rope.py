@@ -4,7 +4,8 @@
     y1 = n1 cos - n2 sin,   y2 = n2 cos + n1 sin      (1, 2: the halves of a head)
 
 The backward pass rotates by the negative angle and goes back through the normalisation, whose rstd
-is computed again rather than saved. 4 M heads D bytes each way. The weight is frozen.
+is computed again rather than saved. 4 M heads D bytes each way. A weight that learns goes through
+the plain formula, for its gradient.
 
 Su et al. 2021, arXiv 2104.09864.
 """
@@ -23,7 +24,7 @@ from .rms_norm import backward_plain, forward_plain, reciprocal_rms
 
 
 class HeadNorm(NamedTuple):
-    """Normalisation of each head: a frozen weight `[D]`."""
+    """Normalisation of each head by a weight `[D]`."""
 
     weight: torch.Tensor
     eps: float
@@ -40,14 +41,11 @@ def rope(
         cos: `[B, T, D]` or `[1, T, D]`; as in transformers, the second half repeats the first.
         sin: Like `cos`.
         norm: Normalise each head before.
-
-    Raises:
-        ValueError: The weight of the normalisation learns.
     """
-    if norm is not None and norm.weight.requires_grad:
-        raise ValueError("rope gives no gradient for the weight of its norm; freeze it")
     if not torch.is_grad_enabled():
         return _run(x, (cos, sin), norm)
+    if norm is not None and norm.weight.requires_grad:
+        return rope_reference(x, cos, sin, norm)
     apply: Any = _Rope.apply
     return apply(x, cos, sin, norm)  # type: ignore[no-any-return]
 

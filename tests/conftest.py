@@ -128,14 +128,23 @@ def _config(architecture: str, vocabulary: int, hidden: int) -> Any:
             query_pre_attn_scalar=16,
         )
     classes = {
-        "qwen2": transformers.Qwen2Config,
         "qwen3": transformers.Qwen3Config,
         "llama": transformers.LlamaConfig,
         "gemma": transformers.GemmaConfig,
         "mistral": transformers.MistralConfig,
+        "qwen2": transformers.Qwen2Config,
+        "phi3": transformers.Phi3Config,
+        "smollm3": transformers.SmolLM3Config,
+        "qwen3_moe": transformers.Qwen3MoeConfig,
+        "mixtral": transformers.MixtralConfig,
     }
-    extra = {"sliding_window": 8} if architecture == "mistral" else {}
-    return classes[architecture](**common, **extra)
+    extra: dict[str, dict[str, Any]] = {
+        "mistral": {"sliding_window": 8},
+        "smollm3": {"no_rope_layer_interval": 2},  # every second layer has no positions
+        "qwen3_moe": {"num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 64},
+        "mixtral": {"num_local_experts": 4},
+    }
+    return classes[architecture](**common, **extra.get(architecture, {}))
 
 
 @pytest.fixture(scope="session")

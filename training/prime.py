@@ -209,10 +209,7 @@ class _Priming:
         options = self.options
         if options.scratch is None:
             chat = load_chat(options.model, options.chat)
-            # All weights learn, those of norms too; the kernels have no gradient for them.
-            start = ModelOptions(
-                name=options.model, precision="fp32", device=options.device, kernels="off"
-            )
+            start = ModelOptions(name=options.model, precision="fp32", device=options.device)
             lm = load_model(start)
         else:
             texts = [text for demo in played for text in _texts(demo, options.chat)]

@@ -128,6 +128,11 @@ def check_ranks(options: TrainOptions, world: World) -> None:
             "learn.shard takes the layers apart while an update runs, and rollout.lookahead = 1 "
             "samples from them meanwhile; leave one of the two out"
         )
+    if world.size > 1 and options.learn.shard and options.model.compile:
+        raise ConfigError(
+            "learn.shard takes the layers apart, and model.compile was never tried on such layers; "
+            "leave one of the two out"
+        )
 
 
 def is_shard(tensor: torch.Tensor) -> bool:

@@ -104,6 +104,8 @@ class Trainer:
             lora_seed=derive_seed("lora", options.seed),
         )
         tune_process(self._lm.num_parameters)
+        for note in self._lm.notes:
+            listener.note(note)
         self._stop = StopRequest(listener)
         self._rollouts = Rollouts(options, factories, self._lm, chat, listener, self._stop, playing)
         self._store = self._begin_store(start, resume)

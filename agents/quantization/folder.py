@@ -47,32 +47,40 @@ def write_folder(
     skipped = [*must_stay(config, format), *kept]
     partial = folder.with_name(f".{folder.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
-    with Quiet():
-        model = AutoModelForCausalLM.from_pretrained(
-            resolve_model(name),
-            config=config,
-            dtype=dtype,
-            device_map={"": device},
-            quantization_config=bnb_config(format, dtype, skipped),
-        )
-        model.save_pretrained(partial)
-        load_tokenizer(name).save_pretrained(partial)
-    # Sampling is the business of whoever samples; a default of the model's would surprise.
-    (partial / "generation_config.json").unlink(missing_ok=True)
-    if settings := read_settings(name):
-        text = json.dumps(settings, indent=2) + "\n"
-        (partial / SETTINGS_FILE).write_text(text, encoding="utf-8")
-    folder.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with Quiet():
+            model = AutoModelForCausalLM.from_pretrained(
+                resolve_model(name),
+                config=config,
+                dtype=dtype,
+                device_map={"": device},
+                quantization_config=bnb_config(format, dtype, skipped),
+            )
+            model.save_pretrained(partial)
+            load_tokenizer(name).save_pretrained(partial)
+        # Sampling is the business of whoever samples; a default of the model's would surprise.
+        (partial / "generation_config.json").unlink(missing_ok=True)
+        if settings := read_settings(name):
+            text = json.dumps(settings, indent=2) + "\n"
+            (partial / SETTINGS_FILE).write_text(text, encoding="utf-8")
+    except BaseException:  # Ctrl-C too leaves nothing behind
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
     shutil.rmtree(folder, ignore_errors=True)
     partial.rename(folder)
 
 
 def require_empty(folder: Path) -> None:
-    """Refuse a folder with something in it, before anything long starts.
+    """Refuse a folder with something in it, or that cannot be made, before anything long starts.
 
     Raises:
-        StoreError: It is not empty.
+        StoreError: It is not empty, or cannot be made.
     """
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        why = f"{error.strerror}: {error.filename}"
+        raise StoreError(f"cannot write to {folder} ({why}); give another folder") from error
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise StoreError(f"{folder} exists and is not empty; give another folder")
 

@@ -139,9 +139,20 @@ def test_without_gradients_the_values_are_the_same() -> None:
     assert all(torch.equal(a, b) for a, b in zip(values(), plain, strict=True))
 
 
-def test_weights_that_learn_are_refused() -> None:
-    weight = torch.ones(8, requires_grad=True)
-    with pytest.raises(ValueError, match="no gradient for its weight"):
-        norms.rms_norm(torch.ones(2, 8), weight, 1e-6)
-    with pytest.raises(ValueError, match="no gradient for the weight"):
-        ropes.rope(torch.ones(1, 2, 1, 8), *torch.ones(2, 1, 2, 8), HeadNorm(weight, 1e-6))
+def test_weights_that_learn_get_their_gradients() -> None:
+    angles = draw(1, 2, 4).repeat(1, 1, 2)
+    weight = draw(8, seed=1).requires_grad_(True)
+    x = draw(1, 2, 1, 8).requires_grad_(True)
+    for ours, plain in (
+        (norms.rms_norm(x, weight, 1e-6), norms.rms_norm_reference(x, None, weight, 1e-6, 0.0)[0]),
+        (
+            ropes.rope(x, angles.cos(), angles.sin(), HeadNorm(weight, 1e-6)),
+            ropes.rope_reference(x, angles.cos(), angles.sin(), HeadNorm(weight, 1e-6)),
+        ),
+    ):
+        pairs = zip(
+            torch.autograd.grad(ours.square().sum() + ours.sum(), (x, weight)),
+            torch.autograd.grad(plain.square().sum() + plain.sum(), (x, weight)),
+            strict=True,
+        )
+        assert all(torch.allclose(a, b) for a, b in pairs)

@@ -94,8 +94,7 @@ def test_one_compile_serves_any_number_of_tokens() -> None:
 
 
 def test_four_bits_are_those_of_bitsandbytes() -> None:
-    import bitsandbytes as bnb
-
+    bnb = pytest.importorskip("bitsandbytes")
     weight = torch.randn(1024, 4096)
     parameter = bnb.nn.Params4bit(weight, False, quant_type="nf4", compress_statistics=True)
     parameter = parameter.to("cuda")
@@ -153,6 +152,8 @@ def test_trees_on_flex_attention_are_those_of_the_dense_mask() -> None:
 @pytest.mark.parametrize("precision", ["bf16", "nf4"])
 @pytest.mark.parametrize("architecture", ["qwen3", "llama", "gemma", "gemma3", "mistral"])
 def test_models_pass_their_own_check(make_model: Any, architecture: str, precision: str) -> None:
+    if precision == "nf4":
+        pytest.importorskip("bitsandbytes")
     options = ModelOptions(
         name=str(make_model(architecture)),
         precision=precision,

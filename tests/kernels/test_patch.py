@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import pytest
 import torch
 
 from turnhalle import kernels
+from turnhalle.agents import acceleration
 from turnhalle.agents.models import ModelOptions, load_model
 from turnhalle.kernels import patch
+from turnhalle.kernels.probe import probe
 from turnhalle.kernels.swiglu import swiglu
 
 ARCHITECTURES = ["qwen3", "llama", "gemma", "gemma3", "mistral"]
@@ -51,6 +54,112 @@ def test_outputs_and_gradients_stay_within_1e_5(
     patched.undo()
     assert all(torch.equal(a, b) for a, b in zip(run(lm), plain, strict=True))
     assert not any("forward" in vars(m) for m in lm.model.modules())
+
+
+MIXTURE = {"attention": 2, "norm": 5, "residual sum": 2}
+
+
+@pytest.mark.filterwarnings("ignore:The following (rank|alpha)_pattern:RuntimeWarning")
+@pytest.mark.parametrize(
+    ("architecture", "replaced", "left"),
+    [
+        ("qwen2", MIXTURE | {"MLP": 2}, ""),
+        ("smollm3", MIXTURE | {"MLP": 2}, ""),
+        ("phi3", {"norm": 5}, "left 2 x self_attn (Phi3Attention is not known), left 2 x mlp (Phi"),
+        ("qwen3_moe", MIXTURE, "left 2 x mlp (Qwen3MoeSparseMoeBlock is not known)"),
+        ("mixtral", MIXTURE, "left 2 x mlp (MixtralSparseMoeBlock is not known)"),
+    ],
+)
+def test_what_is_not_known_of_an_architecture_is_left_and_named(
+    make_model: Any, architecture: str, replaced: dict[str, int], left: str
+) -> None:
+    """Biases of q, k and v; layers without positions; fused projections; experts."""
+    lm = load(make_model(architecture), "nf4")
+    plain = run(lm)
+    patched = kernels.apply(lm.model)
+    assert patched.replaced == replaced
+    assert left in str(patched)
+    assert bool(patched.left) == bool(left)
+    for ours, theirs in zip(run(lm), plain, strict=True):
+        assert (ours - theirs).norm() <= 1e-5 * theirs.norm()
+
+
+def wrapped(folder: Any, **lora: Any) -> Any:
+    """A model in NF4 with an adapter of another kind than ours."""
+    lm = load(folder, "nf4", lora_seed=None)
+    with_adapter(lm, **lora)
+    return lm
+
+
+def with_adapter(lm: Any, **lora: Any) -> None:
+    import peft
+
+    given = {"r": 4, "lora_alpha": 8, "target_modules": "all-linear"} | lora
+    with torch.random.fork_rng(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # peft's advice on what cannot be merged
+        torch.manual_seed(0)
+        lm.peft = peft.get_peft_model(lm.model, peft.LoraConfig(**given))
+        for name, parameter in lm.model.named_parameters():
+            if "lora_B" in name:
+                torch.nn.init.normal_(parameter, std=0.05)
+    lm.model.eval()
+
+
+@pytest.mark.parametrize(
+    ("lora", "stacks"),
+    [
+        ({"use_rslora": True}, [3, 1, 2, 1] * 2),
+        ({"rank_pattern": {"q_proj": 2, "up_proj": 7}}, [3, 1, 2, 1] * 2),
+        ({"target_modules": ["q_proj", "v_proj"]}, [2, 2]),
+        ({"target_modules": ["q_proj", "up_proj"], "layers_to_transform": [1]}, [1, 1]),
+        ({"bias": "lora_only"}, [1, 2, 1] * 2),  # q, k and v have biases, which learn
+        ({"lora_bias": True}, []),
+        ({"use_dora": True}, []),
+        ({"lora_dropout": 0.2}, []),
+    ],
+)
+def test_adapters_of_every_kind_compute_what_they_did(
+    make_model: Any, lora: dict[str, Any], stacks: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those that the op does not describe are left to peft, a layer at a time."""
+    sizes = []
+    original = patch.lora_linear
+
+    def counted(x: Any, layers: Any, **kwargs: Any) -> Any:
+        sizes.append(len(layers))
+        return original(x, layers, **kwargs)
+
+    monkeypatch.setattr(patch, "lora_linear", counted)
+    lm = wrapped(make_model("qwen2"), **lora)
+    plain = run(lm)
+    kernels.apply(lm.model, check=False)
+    ours = run(lm)
+    assert sizes == stacks
+    assert len(ours) == len(plain)
+    for one, two in zip(ours, plain, strict=True):
+        assert (one - two).norm() <= 1e-5 * two.norm()
+
+
+def test_an_adapter_that_comes_after_the_kernels_is_not_ignored(make_model: Any) -> None:
+    lm, other = (load(make_model(), "nf4", lora_seed=None) for _ in range(2))
+    kernels.apply(lm.model)
+    for each in (lm, other):
+        with_adapter(each)
+    for ours, theirs in zip(run(lm), run(other), strict=True):
+        assert (ours - theirs).norm() <= 1e-5 * theirs.norm()
+
+
+def test_gradients_that_overflow_float16_are_compared_at_a_smaller_loss(make_model: Any) -> None:
+    lm = load(make_model("llama"), "fp16")
+    before = probe(lm.model)
+    assert before.scale < 1 / 64
+    assert before.gradient.isfinite().all()
+    patched = kernels.apply(lm.model)
+    assert patched.replaced["attention"] == 2
+    patched.undo()
+    lm.model.get_output_embeddings().weight.data *= 1000
+    with pytest.raises(RuntimeError, match=r"own gradients overflow torch.float16"):
+        kernels.apply(lm.model)
 
 
 def test_four_bit_layers_go_through_the_op_three_products_a_layer_of_seven(
@@ -143,10 +252,12 @@ def test_a_wrong_kernel_is_found_and_nothing_stays(
     assert not any("forward" in vars(m) for m in lm.model.modules())
 
 
-def test_the_option_puts_kernels_in_and_auto_does_where_they_are_known(make_model: Any) -> None:
-    def patched(choice: str, architecture: str = "qwen3") -> bool:
-        lm = load(make_model(architecture), kernels=choice)
-        return any("forward" in vars(m) for m in lm.model.modules())
+def test_the_option_puts_kernels_in_and_auto_does_where_they_are_known(
+    make_model: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def patched(choice: str) -> bool:
+        return any("forward" in vars(m) for m in load(make_model(), kernels=choice).model.modules())
 
     assert [patched(choice) for choice in ("on", "auto", "off")] == [True, True, False]
-    assert not patched("auto", "qwen2")
+    monkeypatch.setattr(acceleration, "ARCHITECTURES", ("llama",))
+    assert not patched("auto")

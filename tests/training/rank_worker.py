@@ -41,14 +41,8 @@ CASES: dict[str, dict[str, Any]] = {
 
 
 def make_learner(model: str, case: dict[str, Any], world: World) -> Learner:
+    held = ModelOptions(name=model, precision=case["precision"], device="cpu", lora_rank=4)
     is_full = case.get("is_full", False)
-    held = ModelOptions(
-        name=model,
-        precision=case["precision"],
-        device="cpu",
-        lora_rank=4,
-        kernels="off" if is_full else "auto",
-    )
     lm = load_model(held, lora_seed=None if is_full else 0)
     if is_full:
         lm.model.requires_grad_(True)

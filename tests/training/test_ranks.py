@@ -128,6 +128,12 @@ def test_vllm_is_refused_before_anybody_talks(tmp_path: Path) -> None:
         Trainer(options, tmp_path / "run", Silent(), world=World(0, 2))
 
 
+def test_sharded_layers_are_not_compiled(tmp_path: Path) -> None:
+    options = TrainOptions.model_validate({"model": {"compile": True}, "learn": {"shard": True}})
+    with pytest.raises(ConfigError, match=r"model\.compile was never tried on such layers"):
+        Trainer(options, tmp_path / "run", Silent(), world=World(0, 2))
+
+
 SETS = {
     "rollout.tasks": 5,
     "rollout.group_size": 4,

@@ -90,9 +90,12 @@ def test_mistakes_are_one_clear_message(
 
 
 def test_a_run_from_start_to_end(run: Any, tmp_path: Path) -> None:
-    said = run("train", "--env", "math", "--steps", 3, *SMALL)
+    said = run("train", "--env", "math", "--steps", 3, "--set", 'model.kernels="on"', *SMALL)
     assert said.code == 0
     folder = tmp_path / "runs" / "math-1"
+    assert "kernels: 3 x MLP, 3 x attention, 7 x norm, 3 x residual sum" in said.out
+    cost = r"cost: an update took \d+\.\d\d s \(median\), and \d\.\d\d GiB .* at most \(model"
+    assert re.search(cost + r"\.kernels = 'on', model\.compile = false", said.out)
     assert "step 3/3" in said.out
     assert re.search(r"before\s+│ +\d+ % \[", said.out)
     assert re.search(r"gain: [+-]\d+ points \[", said.out)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -80,12 +81,40 @@ def test_chats_are_a_text_too_and_only_the_assistant_counts(run: Any, tmp_path: 
     assert int(tokens[1]) == len(load_chat("tiny", ChatOptions()).write("there", []))
 
 
+def test_files_that_are_none_of_what_they_should_be_are_named(
+    run: Any, tmp_path: Path, make_model: Any
+) -> None:
+    text = write_text(tmp_path / "notes.txt")
+    without, cut = (shutil.copytree(make_model(), tmp_path / name) for name in ("without", "cut"))
+    (without / "model.safetensors").unlink()
+    weights = (cut / "model.safetensors").read_bytes()
+    (cut / "model.safetensors").write_bytes(weights[:5000])
+    (tmp_path / "noise.txt").write_bytes(bytes(range(256)) * 20)
+    for model, file, said in (
+        (without, text, f"cannot read the weights of {without}: "),
+        (cut, text, f"cannot read the weights of {cut}: "),
+        (make_model(), "noise.txt", "noise.txt is no text in UTF-8: byte 128 is none"),
+    ):
+        got = run("quantize", model, "--text", file, "--out", "new")
+        assert got.code == 2
+        assert said in got.err
+        assert not (tmp_path / "new").exists()
+
+
+def test_a_text_of_one_line_is_enough(run: Any, tmp_path: Path, make_model: Any) -> None:
+    (tmp_path / "line.txt").write_text("The mango went to the wrong street.\n")
+    said = run("quantize", make_model(), "--text", "line.txt", "--format", "nf4", "--out", "small")
+    assert said.code == 0, said.err
+    assert "on 17 tokens" in said.out  # the second half, but for its first
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
         ([], "nothing to do: give --out to write the model, --report to compare"),
         (["--out", "x", "--format", "fp4", "--budget", "0.2"], "no effect with --format fp4"),
         (["--out", "full"], "full exists and is not empty"),
+        (["--out", "full/thing/new"], "cannot write to full/thing/new (File exists: full/thing)"),
         (["--out", "new", "--text", "none.txt"], "no file none.txt"),
         (["--out", "new", "--text", "short.txt"], "less than two passages"),
         (["--out", "new", "--env", "tolls"], "did you mean 'tools'"),

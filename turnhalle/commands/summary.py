@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from statistics import median
 
 from rich.console import Console
 from rich.table import Table
 
 from turnhalle.agents.core import Trajectory
+from turnhalle.agents.process import peak_memory
+from turnhalle.agents.store import RunStore
 from turnhalle.envs.tools.formats import readable
 from turnhalle.training.options import TrainOptions
 from turnhalle.training.report import improved_episode
@@ -27,6 +30,7 @@ def print_summary(console: Console, options: TrainOptions, result: RunResult, re
     console.print()
     console.print(table)
     console.print(f"gain: {after.gain_over(before).points()} (paired)")
+    console.print(_cost(options, result.folder), soft_wrap=True)
     episode = improved_episode(before.trajectories, after.trajectories)
     if episode is not None:
         console.print("\n[bold]A task that was failed before:[/]")
@@ -40,6 +44,20 @@ def print_summary(console: Console, options: TrainOptions, result: RunResult, re
         f"--policy {options.model.name}",
         soft_wrap=True,
     )
+
+
+def _cost(options: TrainOptions, folder: Path) -> str:
+    """Time and memory, with the options that trade them."""
+    store = RunStore(folder, read_only=True)
+    updates = [seconds for _, seconds in store.metrics("time/update")]
+    store.close()
+    model = options.model
+    held = (
+        f"model.kernels = {model.kernels!r}, model.compile = {str(model.compile).lower()}, "
+        f"model.gradient_checkpointing = {str(model.gradient_checkpointing).lower()}"
+    )
+    took = f"an update took {median(updates):.2f} s (median), and" if updates else "no update;"
+    return f"cost: {took} {peak_memory()} was held at most ({held})"
 
 
 def print_transcript(console: Console, played: Trajectory) -> None:

@@ -174,6 +174,19 @@ def test_nothing_is_quantised_twice_or_written_over(make_model: Any, tmp_path: P
         write_folder(str(make_model()), tmp_path / "small", "nf4")
 
 
+def test_an_interruption_leaves_nothing_behind(
+    make_model: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(_: str) -> None:
+        assert list(tmp_path.glob(".small.partial/*.safetensors"))
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("turnhalle.agents.quantization.folder.load_tokenizer", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        write_folder(str(make_model()), tmp_path / "small", "nf4")
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_folder_of_another_quantiser_is_refused(make_model: Any, tmp_path: Path) -> None:
     shutil.copytree(make_model(), tmp_path, dirs_exist_ok=True)
     config = json.loads((tmp_path / "config.json").read_text())
