@@ -22,7 +22,7 @@ from turnhalle.envs.tasks import Task
 
 from .core import Segment, Trajectory, Turn
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 FILE = "run.db"
 _TABLES = """
 create table meta (key text primary key, value text not null);
@@ -44,7 +44,8 @@ create table turns (
 create table segments (
     episode integer not null references episodes on delete cascade, turn integer not null,
     segment integer not null, token_ids blob not null, logprobs blob,
-    adapter_version integer not null, parent integer, primary key (episode, turn, segment)
+    adapter_version integer not null, parent integer, kept_mass blob,
+    primary key (episode, turn, segment)
 ) without rowid;
 create table events (
     id integer primary key, time real not null, step integer not null, kind text not null,
@@ -56,6 +57,7 @@ _ADDED = (
     (3, "segments", "parent", "integer", "null"),
     (3, "episodes", "fork_parent", "integer", "null"),
     (3, "episodes", "fork_turn", "integer", "null"),
+    (4, "segments", "kept_mass", "blob", "null"),
 )
 """Columns that came later: since which schema, where, and what they are in older stores."""
 
@@ -231,14 +233,13 @@ class RunStore:
             for observation, action, reward, parts, faults in self._db.execute(query, [id])
         ]
         query = (
-            "select turn, token_ids, logprobs, adapter_version, parent from segments "
+            "select turn, token_ids, logprobs, adapter_version, parent, kept_mass from segments "
             "where episode = ? order by turn, segment"
         )
-        for turn, ids, logprobs, version, parent in self._db.execute(query, [id]):
-            scores = None if logprobs is None else np.frombuffer(logprobs, "<f4").tolist()
-            turns[turn].segments.append(
-                Segment(np.frombuffer(ids, "<i4").tolist(), scores, version, parent)
-            )
+        for turn, ids, logprobs, version, parent, mass in self._db.execute(query, [id]):
+            tokens = np.frombuffer(ids, "<i4").tolist()
+            segment = Segment(tokens, _floats(logprobs), version, parent, _floats(mass))
+            turns[turn].segments.append(segment)
         return turns
 
     def _write_episode(
@@ -260,15 +261,20 @@ class RunStore:
                  json.dumps(turn.faults), worth),
             )  # fmt: skip
             self._db.executemany(
-                "insert into segments values (?, ?, ?, ?, ?, ?, ?)",
-                [
-                    (id, number, i, *_blobs(s), s.adapter_version, s.parent)
-                    for i, s in enumerate(turn.segments)
-                ],
+                "insert into segments values (?, ?, ?, ?, ?, ?, ?, ?)",
+                [(id, number, i, *_columns(s)) for i, s in enumerate(turn.segments)],
             )
 
 
-def _blobs(segment: Segment) -> tuple[bytes, bytes | None]:
-    logprobs = segment.logprobs
+def _columns(segment: Segment) -> tuple[bytes, bytes | None, int, int | None, bytes | None]:
     ids = np.array(segment.token_ids, dtype="<i4").tobytes()
-    return ids, None if logprobs is None else np.array(logprobs, dtype="<f4").tobytes()
+    logprobs, mass = _blob(segment.logprobs), _blob(segment.kept_mass)
+    return ids, logprobs, segment.adapter_version, segment.parent, mass
+
+
+def _blob(numbers: list[float] | None) -> bytes | None:
+    return None if numbers is None else np.array(numbers, dtype="<f4").tobytes()
+
+
+def _floats(blob: bytes | None) -> list[float] | None:
+    return None if blob is None else np.frombuffer(blob, "<f4").tolist()

@@ -17,9 +17,9 @@ from turnhalle.envs.seeding import derive_rng
 from .batch import Batch
 from .faults import NotFiniteError, is_out_of_memory, not_finite
 from .learn_options import LearnOptions
-from .losses.correction import correction_metrics, correction_weights
+from .losses.correction import truncation_metrics
 from .metrics import add_up
-from .objective import Objective
+from .objective import Objective, corrected
 from .packing import Packing
 from .reference import Reference
 from .scoring import score, score_all
@@ -99,18 +99,13 @@ class Learner:
         Returns:
             The batch with old and reference log-probs and weights, and metrics of them.
         """
-        metrics: dict[str, float] = {}
         if not batch.num_rows:
-            return batch, metrics
-        correction = self.objective.correction
-        if correction.level is not None:
+            return batch, {}
+        metrics = truncation_metrics(torch.from_numpy(batch.weight))
+        if self.objective.correction.level is not None:
             batch = replace(batch, old_logprob=self._score_all(batch))
-            log_ratio = torch.from_numpy(batch.old_logprob - batch.sampler_logprob)
-            episode = torch.from_numpy(batch.episode[batch.sequence])
-            turn = torch.from_numpy(batch.turn_id)
-            weights = correction_weights(log_ratio, episode, turn, correction)
-            batch = replace(batch, weight=weights.numpy())
-            metrics = correction_metrics(log_ratio, weights)
+            batch, corrections = corrected(batch, self.objective.correction)
+            metrics |= corrections
         if self.reference is not None:
             with self.reference.in_force():
                 batch = replace(batch, ref_logprob=self._score_all(batch))

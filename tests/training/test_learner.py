@@ -242,6 +242,27 @@ def test_a_stale_sampler_is_measured_and_weighed(make_model: Any) -> None:
     assert metrics["sampler/kl"] > 0.01
 
 
+def test_what_top_p_kept_is_a_factor_of_every_correction(make_model: Any) -> None:
+    mass = np.linspace(0.3, 1.0, 24).astype(np.float32)
+    for level in ("token", "turn", "geometric", "sequence"):
+        correction = CorrectionOptions(level=level)  # type: ignore[arg-type]
+        one = objective_learner(make_model(), LearnOptions(), Objective(correction=correction))
+        batch = replace(random_batch(one), weight=mass)
+        done, metrics = one.prepare(batch)
+        assert metrics["sampler/kl"] == pytest.approx(0.0, abs=1e-6)  # the sampler is the policy
+        assert metrics["sampler/kept_mass"] == pytest.approx(mass.mean())
+        wanted = {
+            "token": mass,
+            "turn": np.repeat(mass.reshape(-1, 2).prod(1), 2),
+            "geometric": np.repeat(mass.reshape(-1, 4).prod(1) ** 0.25, 4),
+            "sequence": np.repeat(mass.reshape(-1, 4).prod(1), 4),
+        }[level]
+        assert done.weight == pytest.approx(wanted, abs=1e-4)
+    plain, metrics = learner(make_model()).prepare(batch)
+    assert (plain.weight == mass).all()
+    assert set(metrics) == {"sampler/kept_mass", "sampler/ess"}
+
+
 def test_the_critic_learns_what_turns_are_worth(make_model: Any) -> None:
     objective = Objective(value=ValueOptions(learning_rate=0.1))
     options = LearnOptions(minibatches=1, learning_rate=1e-4)

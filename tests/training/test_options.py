@@ -35,6 +35,14 @@ from turnhalle.training.trainer import Trainer
             {"engine": {"name": "vllm", "vllm": {"sleep": True}}, "rollout": {"lookahead": 1}},
             "vLLM samples meanwhile; leave one of them out",
         ),
+        (
+            {"engine": {"name": "vllm"}, "rollout": {"top_p": 0.9}},
+            "does not say how much of the distribution rollout.top_k and rollout.top_p keep",
+        ),
+        (
+            {"engine": {"name": "http://localhost:1"}, "rollout": {"top_k": 9}},
+            'or set engine.name = "transformers"',
+        ),
         ({"engine": {"adapter_folder": "a"}}, "engine.adapter_folder = 'a' has no effect with"),
         ({"engine": {"name": "vllm", "cache_gib": 1}}, "with engine.name = 'vllm'; leave it out"),
         ({"engine": {"vllm": {"sleep": True}}}, "with engine.name = 'transformers'; leave it out"),

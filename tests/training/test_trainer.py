@@ -321,6 +321,27 @@ def test_rewritten_histories_train_on_the_contexts_that_were_sampled_from(
     assert len(store.metrics("loss")) == 1
 
 
+@pytest.mark.parametrize("correction", [{}, {"level": "token"}], ids=["unset", "token"])
+def test_tokens_of_top_p_weigh_what_was_kept(correction: dict[str, Any], tmp_path: Path) -> None:
+    """The engine's log-probs before it left tokens out are the trainer's."""
+    rollout = {"tasks": 4, "group_size": 4, "max_new_tokens": 32, "top_p": 0.8}
+    every = {"tasks": 10, "every": 0}
+    given = options(rollout=rollout, correction=correction, steps=1, evaluate=every)
+    train(given, tmp_path / "run")
+    store = RunStore(tmp_path / "run", read_only=True)
+    assert store.metrics("parity")[0][1] < 1e-4
+    assert 0.8 <= store.metrics("sampler/kept_mass")[0][1] < 1.0
+    assert 0.9 < store.metrics("sampler/ess")[0][1] < 1.0
+    assert store.metrics("kl")[0][1] < 1e-2
+    if correction:
+        assert store.metrics("sampler/kl")[0][1] < 1e-6
+    for id in store.episode_ids("train") + store.episode_ids("eval"):
+        for turn in store.episode(id).turns:
+            for segment in filter(lambda s: s.is_sampled, turn.segments):
+                assert len(segment.kept_mass or ()) == len(segment.token_ids)
+                assert min(segment.kept_mass or ()) > 0.8 - 1e-6
+
+
 def test_a_summary_that_would_never_be_asked_for_is_refused(tmp_path: Path) -> None:
     chat = {"history": "summarise", "summarise_above": 10**6}
     with pytest.raises(ConfigError, match="the context ends at"):
