@@ -9,8 +9,15 @@ from typing import Any
 from turnhalle.agents.adapters import Snapshot
 from turnhalle.envs.errors import StoreError
 
-from .checkpoint import checkpoint_state, list_checkpoints, save_checkpoint
+from .checkpoint import (
+    checkpoint_state,
+    list_checkpoints,
+    prune,
+    save_checkpoint,
+    what_is_broken,
+)
 from .learner import Learner
+from .stages import STAGES_FILE
 
 _REFERENCE = "reference"
 
@@ -19,17 +26,18 @@ class RunFolder:
     """One run, one folder."""
 
     def __init__(self, path: Path, *, resume: bool) -> None:
-        """Find the last checkpoint of a run that goes on.
+        """Find the last good checkpoint of a run that goes on.
 
         Raises:
-            StoreError: A new run in a folder that is not empty.
+            StoreError: A new run in a folder that is not empty, or all checkpoints are broken.
         """
-        self.path = path
+        self.path, self._checkpoints = path, path / "checkpoints"
         self.checkpoint: Path | None = None
         """What to go on from; None begins."""
+        self.broken: dict[Path, str] = {}
+        """Newer checkpoints, and what of each is not as it was written."""
         if resume:
-            found = list_checkpoints(path / "checkpoints")
-            self.checkpoint = found[-1] if found else None
+            self.checkpoint = self._last_good()
         elif path.exists() and any(path.iterdir()):
             raise StoreError(
                 f"{path} exists and is not empty; give another folder, or "
@@ -55,20 +63,48 @@ class RunFolder:
             _copy_adapter(start, partial)
             partial.rename(kept)
 
-    def save(
-        self, state: dict[str, Any], learner: Learner, behind: Snapshot | None, keep: int
-    ) -> Path:
-        """Write a checkpoint."""
-        return save_checkpoint(self.path / "checkpoints", state, learner, behind, keep)
+    def put_aside(self) -> None:
+        """Rename broken checkpoints, so that the run writes them again."""
+        for path in self.broken:
+            aside = path.with_name(f"broken-{path.name}")
+            shutil.rmtree(aside, ignore_errors=True)
+            path.rename(aside)
+
+    def save(self, state: dict[str, Any], learner: Learner, behind: Snapshot | None) -> None:
+        """Write a checkpoint.
+
+        Raises:
+            StoreError: It cannot be written.
+        """
+        save_checkpoint(self._checkpoints, state, learner, behind)
+
+    def prune(self, keep: int, evaluations: list[tuple[int, float]]) -> None:
+        """Drop all checkpoints but the newest ones and the best."""
+        prune(self._checkpoints, keep, evaluations)
 
     def export(self) -> Path:
         """Copy the adapter of the last checkpoint to where people look for it."""
         adapter = self.path / "adapter"
         adapter.mkdir(exist_ok=True)
-        _copy_adapter(list_checkpoints(self.path / "checkpoints")[-1], adapter)
+        _copy_adapter(list_checkpoints(self._checkpoints)[-1], adapter)
         return adapter
+
+    def _last_good(self) -> Path | None:
+        found = list_checkpoints(self._checkpoints)
+        for path in reversed(found):
+            what = what_is_broken(path)
+            if what is None:
+                return path
+            self.broken[path] = what
+        if found:
+            names = ", ".join(f"{path.name}/{what}" for path, what in self.broken.items())
+            raise StoreError(
+                f"no checkpoint of {self.path} is as it was written ({names}); remove "
+                f"{self._checkpoints} to begin the run anew"
+            )
+        return None
 
 
 def _copy_adapter(source: Path, target: Path) -> None:
-    for path in source.glob("adapter_*"):
+    for path in [*source.glob("adapter_*"), *source.glob(STAGES_FILE)]:
         shutil.copy2(path, target / path.name)

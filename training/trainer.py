@@ -23,7 +23,8 @@ from turnhalle.envs.errors import InterruptedRunError
 from turnhalle.envs.seeding import derive_seed
 
 from .batch import Batch, lay_out
-from .checkpoint import load_behind, load_learner
+from .card import write_adapter_card
+from .checkpoint import best_step, load_behind, load_learner
 from .checks import check_context, open_environments
 from .credit.assign import assign_credit
 from .credit.episodes import Episodes, read_episodes
@@ -79,13 +80,13 @@ class Trainer:
             options: What to do; a resumed run is given its own.
             folder: Where the run lives.
             listener: Who is told.
-            resume: Go on from the last checkpoint in `folder`.
+            resume: Go on from the last good checkpoint in `folder`.
             world: The processes that train together; all are given the same.
 
         Raises:
             ConfigError: Options that cannot work.
             ModelError: A model that cannot be used.
-            StoreError: The folder holds a run already, or none to resume.
+            StoreError: The folder holds a run already, or none to resume, or only broken ones.
         """
         options.check()
         check_ranks(options, world)
@@ -114,6 +115,7 @@ class Trainer:
         if self._home.checkpoint is not None:
             self._go_on(self._home.checkpoint, state)
         self._store.forget_after(self._step)
+        self._faults.of_checkpoints(self._step, self._home.broken)
         self._store.put("options", options.model_dump(mode="json"))
         policy = self._rollouts.policy
         self._examiner = Examiner(factories, policy, options, self._store, listener, playing)
@@ -153,7 +155,7 @@ class Trainer:
             finally:
                 self._rollouts.drop()
         self._save()
-        adapter = self._world.first(self._home.export)
+        adapter = self._world.first(lambda: self._export(before, after))
         return RunResult(self.folder, adapter, before, after, reason)
 
     def close(self) -> None:
@@ -169,6 +171,7 @@ class Trainer:
             return Unkept()
         store = RunStore(self.folder, create=not resume)
         self._home.keep_start(start)
+        self._home.put_aside()
         return store
 
     def _train_step(self, step: int) -> None:
@@ -230,7 +233,11 @@ class Trainer:
     def _measure(self, step: int) -> Evaluation:
         """Evaluate the adapter as it is, or recall what was measured after the step."""
         self._rollouts.follow(self._step)
-        return self._examiner.measure(step, self._stop.watch("evaluation"))
+        done = self._examiner.measure(step, self._stop.watch("evaluation"))
+        is_new = self._step == step > 0 and self._world.is_first
+        if is_new and best_step(self._store.metrics("eval/success")) == step:
+            self._save()
+        return done
 
     def _reason_to_stop(self) -> str | None:
         return self._world.first(self._find_reason)
@@ -258,7 +265,14 @@ class Trainer:
         }
         if rollouts.curriculum is not None:
             state["curriculum"] = rollouts.curriculum.to_json()
-        self._home.save(state, self._learner, rollouts.behind, self.options.keep_checkpoints)
+        self._home.save(state, self._learner, rollouts.behind)
+        self._home.prune(self.options.keep_checkpoints, self._store.metrics("eval/success"))
+
+    def _export(self, before: Evaluation, after: Evaluation) -> Path:
+        """Put the adapter, with its card, where people look for it."""
+        adapter, start = self._home.export(), self._home.start(self.options.start_from)
+        write_adapter_card(adapter, self.options, start, self._step, before, after)
+        return adapter
 
     def _go_on(self, checkpoint: Path, state: dict[str, Any]) -> None:
         """Put back what a checkpoint holds besides the adapter."""
