@@ -52,8 +52,8 @@ class FaultLog:
         Raises:
             DivergedError: The third update in a row that failed.
         """
-        for note in update.notes:
-            self._store.write_event(step, "out_of_memory", note)
+        for kind, note in update.notes:
+            self._store.write_event(step, kind, note)
             self._listener.note(note)
         self._not_finite(step, groups, update.dropped, "log-probs that are no numbers; left out")
         self._not_finite(step, groups, update.blamed, "a gradient that is no number; step skipped")

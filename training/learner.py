@@ -39,8 +39,8 @@ class Update:
     """Episodes whose gradient was no number; the optimizer step was skipped."""
     num_skipped: int = 0
     """Optimizer steps that were skipped."""
-    notes: list[str] = field(default_factory=list)
-    """What else happened."""
+    notes: list[tuple[str, str]] = field(default_factory=list)
+    """What else happened: the kind of the event, and its text."""
 
 
 class Learner:
@@ -114,6 +114,8 @@ class Learner:
     def values(self, batch: Batch, shape: tuple[int, int]) -> NDArray[np.float64]:
         """What the critic expects before each turn, as `[E, K]`; 0 where the batch has no turn."""
         values = np.zeros(shape)
+        if not batch.num_rows:
+            return values
         first = batch.is_first
         episode = batch.episode[batch.sequence[first]]
         values[episode, batch.turn[first]] = self._score_all(batch, of_turns=True)
@@ -148,7 +150,7 @@ class Learner:
             done.metrics = {name: value / rows for name, value in sums.items()}
             done.metrics["tokens_saved"] = saved
             done.metrics["grad_norm"] = sum(norms) / len(norms)
-        done.notes += self.packing.take_notes()
+        done.notes += [("packing", note) for note in self.packing.take_notes()]
         return done
 
     @torch.no_grad()
@@ -191,7 +193,7 @@ class Learner:
             except (RuntimeError, MemoryError) as error:
                 if self._sharing.is_in_step or not is_out_of_memory(error):
                     raise
-                done.notes.append(self._halve(minibatch, error))
+                done.notes.append(("out_of_memory", self._halve(minibatch, error)))
 
     def _accumulate(self, minibatch: Batch) -> dict[str, float]:
         """Add up the gradient of a minibatch over all ranks; sums over its rows.

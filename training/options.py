@@ -157,11 +157,11 @@ class TrainOptions(BaseModel):
                 f"learn.minibatches is {self.learn.minibatches}, but a step plays only {episodes} "
                 "episodes (rollout.tasks x rollout.group_size)"
             )
-        if rollout.group_size == 1 and self.credit.is_relative:
+        if rollout.group_size * rollout.branch.num_leaves == 1 and self.credit.is_relative:
             raise ConfigError(
                 f"credit.estimator = {estimator!r} compares the rollouts of a task, and "
-                "rollout.group_size = 1 leaves nothing to compare; set it to 2 or more, or take "
-                '"ppo", "reinforce" or "reinforce_pp"'
+                "rollout.group_size = 1 leaves nothing to compare; set it to 2 or more, fork "
+                'episodes (rollout.branch.at), or take "ppo", "reinforce" or "reinforce_pp"'
             )
         if rollout.max_refills and not self.credit.is_relative:
             raise ConfigError(

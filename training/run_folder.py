@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from turnhalle.agents.adapters import Snapshot
-from turnhalle.envs.errors import StoreError
+from turnhalle.agents.store import FILE, RunStore
+from turnhalle.envs.errors import ConfigError, StoreError
 
 from .checkpoint import (
     checkpoint_state,
@@ -17,6 +18,7 @@ from .checkpoint import (
     what_is_broken,
 )
 from .learner import Learner
+from .options import TrainOptions
 from .stages import STAGES_FILE
 
 _REFERENCE = "reference"
@@ -43,6 +45,29 @@ class RunFolder:
                 f"{path} exists and is not empty; give another folder, or "
                 f"turnhalle train --resume {path}"
             )
+
+    def require(self, options: TrainOptions) -> None:
+        """Refuse to go on with other options than those of the run; it may be given other steps.
+
+        Raises:
+            ConfigError: Names what differs.
+        """
+        if not (self.path / FILE).is_file():
+            return
+        store = RunStore(self.path, read_only=True)
+        saved = store.get("options")
+        store.close()
+        if saved is None:
+            return  # it was stopped before it had written them
+        begun = TrainOptions.model_validate(saved).model_dump(mode="json") | {
+            "steps": options.steps
+        }
+        for name, value in options.model_dump(mode="json").items():
+            if value != begun[name]:
+                raise ConfigError(
+                    f"a resumed run keeps its options, only its steps may change: {name} was "
+                    f"{begun[name]}, and now is {value}"
+                )
 
     def state(self) -> dict[str, Any]:
         """What the checkpoint says of the run; of one that begins, its first step."""

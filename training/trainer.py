@@ -95,6 +95,8 @@ class Trainer:
         factories = open_environments(options)
         check_context(options)
         self._home = RunFolder(folder, resume=resume)
+        if resume:
+            self._home.require(options)
         state = self._home.state()
         self._step: int = state["step"]
         start = self._home.start(options.start_from)

@@ -278,6 +278,13 @@ def test_the_critic_learns_what_turns_are_worth(make_model: Any) -> None:
     assert np.abs(learned - [1.0, -0.5]).mean() < 0.2
 
 
+def test_of_no_episodes_at_all_a_critic_says_nothing(make_model: Any) -> None:
+    one = objective_learner(make_model(), LearnOptions(), Objective(value=ValueOptions()))
+    nothing = random_batch(one).select([])
+    assert one.prepare(nothing) == (nothing, {})
+    assert (one.values(nothing, (3, 2)) == np.zeros((3, 2))).all()
+
+
 def test_episodes_with_log_probs_that_are_no_numbers_are_named_and_left_out(
     make_model: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -351,7 +358,8 @@ def test_out_of_memory_halves_the_micro_batch_and_changes_nothing_else(
     monkeypatch.setattr(learner_module, "score", small)
     done = one.update(batch, 1e-2, seed=0)
     monkeypatch.undo()
-    assert "halved" in done.notes[0]
+    assert {kind for kind, _ in done.notes} == {"out_of_memory"}
+    assert "halved" in done.notes[0][1]
     assert one.micro_batch_tokens < 120
     wanted = same.update(batch, 1e-2, seed=0)
     assert done.metrics == pytest.approx(wanted.metrics, rel=1e-4, abs=1e-6)

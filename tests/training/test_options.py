@@ -63,6 +63,12 @@ def test_a_group_of_one_is_fine_where_nothing_is_compared() -> None:
         TrainOptions.model_validate(given).check()
 
 
+def test_a_group_of_one_is_fine_where_it_is_forked() -> None:
+    rollout = {"group_size": 1, "branch": {"at": [1], "factor": 3}}
+    given = {"rollout": rollout, "credit": {"estimator": "tree"}}
+    TrainOptions.model_validate(given).check()
+
+
 def test_a_context_that_the_model_does_not_know_is_refused_unread(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -53,6 +53,15 @@ class Broken(th.TextEnv):
         return th.End("", success=len(action) % 2 == 0, reward=float(len(action) % 3))
 
 
+class NeverWorks(Broken):
+    """Breaks in every task that is trained on."""
+
+    def respond(self, action: str) -> th.Reply:
+        if self.task.split == "train":
+            raise RuntimeError("out of order")
+        return th.End("", success=True, reward=1.0)
+
+
 class Chatty(th.TextEnv):
     """Goes on for four turns, whatever is said."""
 
@@ -220,6 +229,32 @@ def test_existing_folders_are_never_overwritten(finished: Path, tmp_path: Path) 
     assert adapter_bytes(finished) == before
     with pytest.raises(StoreError, match="holds no run"):
         Trainer(options(), tmp_path / "nothing", Silent(), resume=True)
+
+
+def test_a_resumed_run_keeps_its_options(finished: Path) -> None:
+    before = adapter_bytes(finished)
+    for changes in ({"seed": 1}, {"credit": {"estimator": "ppo"}}, {"kl": {"weight": 0.1}}):
+        name = next(iter(changes))
+        with pytest.raises(ConfigError, match=f"only its steps may change: {name} was"):
+            Trainer(options(**changes), finished, Silent(), resume=True)
+    assert adapter_bytes(finished) == before
+
+
+@pytest.mark.parametrize("estimator", ["grpo", "ppo"])
+def test_a_step_without_an_episode_that_counts_changes_nothing(
+    estimator: str, tmp_path: Path
+) -> None:
+    given = options(
+        env={"id": f"{__file__}:NeverWorks"},
+        credit={"estimator": estimator},
+        kl={"weight": 0.1, "place": "reward"},
+        evaluate={"tasks": 10, "every": 0},
+        steps=1,
+    )
+    train(given, tmp_path / "run")
+    metrics = recorded(tmp_path / "run")
+    assert metrics["masked_episodes"] == [(1, 16.0)]
+    assert "loss" not in metrics
 
 
 def test_broken_episodes_are_masked_counted_and_written_down(tmp_path: Path) -> None:
