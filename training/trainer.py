@@ -108,7 +108,9 @@ class Trainer:
         )
         tune_process(self._lm.num_parameters)
         self._stop = StopRequest(listener)
-        self._rollouts = Rollouts(options, factories, self._lm, chat, listener, self._stop, playing)
+        self._rollouts = Rollouts(
+            options, factories, self._lm, chat, listener, self._stop, folder, playing
+        )
         self._store = self._begin_store(start, resume)
         reference = Reference(self._lm, start) if options.kl.weight else None
         temperature, objective = options.rollout.temperature, options.objective
@@ -210,6 +212,7 @@ class Trainer:
         metrics["time/tokens_per_second"] = tokens / (done - started)
         self._step = step
         self._store.write_step(step, metrics, step_records(groups, credit))
+        self._rollouts.finished(step)
         self._faults.of_episodes(step, groups)
         self.listener.step(step, metrics)
 

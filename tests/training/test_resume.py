@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import random
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
@@ -13,6 +16,7 @@ from typing import Any
 import pytest
 from safetensors.torch import load_file
 
+import turnhalle as th
 from turnhalle.agents.store import RunStore
 from turnhalle.training.checkpoint import list_checkpoints
 from turnhalle.training.options import TrainOptions
@@ -150,3 +154,82 @@ def test_a_killed_run_goes_on_bit_for_bit(
     assert mismatch[1] < 1e-6  # what is a step old is not the policy any more, and is weighed
     assert (mismatch[2] > 1e-6) == (mismatch[3] > 1e-6) == bool(lookahead)
     assert any(whole(lookahead)[2]["weight"])  # the critic has learned something
+
+
+class Slow(th.TextEnv):
+    """Blocks, and writes down every task that it is asked to play."""
+
+    metadata = {**th.TextEnv.metadata, "blocking": True}  # noqa: RUF012
+    max_turns = 2
+
+    def draw(self, rng: random.Random, difficulty: int) -> dict[str, Any]:
+        return {"n": rng.randrange(10**6)}
+
+    def start(self) -> str:
+        return f"say {self.instance['n']}"
+
+    def respond(self, action: str) -> th.Reply:
+        if self.turn == 1 and self.task.split == "train":
+            with Path(os.environ["TURNHALLE_PLAYED"]).open("a", encoding="utf-8") as file:
+                file.write(f"{self.task.index}\n")
+        if self.turn == 2:
+            time.sleep(0.05 * (self.instance["n"] % 8))
+        return th.Reply("more", reward=float(len(action) % 3))
+
+
+def sampled(folder: Path) -> list[list[int]]:
+    """The tokens that were sampled in training, episode by episode."""
+    store = RunStore(folder, read_only=True)
+    episodes = [store.episode(id) for id in store.episode_ids("train")]
+    store.close()
+    return [
+        [token for turn in episode.turns for s in turn.segments if s.is_sampled
+         for token in s.token_ids]
+        for episode in episodes
+    ]  # fmt: skip
+
+
+def played(file: Path) -> int:
+    return len(file.read_text(encoding="utf-8").splitlines())
+
+
+def test_where_a_batch_is_dear_its_finished_rollouts_are_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Killed in the second batch, the run plays only what was not finished of it."""
+    given = TrainOptions.model_validate(
+        {
+            "env": {"id": f"{__file__}:Slow"},
+            "model": {"precision": "fp32", "device": "cpu", "lora_rank": 4},
+            "rollout": {"tasks": 4, "group_size": 4, "max_new_tokens": 8},
+            "evaluate": {"tasks": 10, "every": 0},
+            "steps": 2,
+            "checkpoint_every": 1,
+        }
+    )
+    monkeypatch.setenv("TURNHALLE_PLAYED", str(tmp_path / "whole.txt"))
+    trainer = Trainer(given, tmp_path / "whole", Silent())
+    trainer.run()
+    trainer.close()
+    assert played(tmp_path / "whole.txt") == 2 * 16
+    assert not list((tmp_path / "whole" / "begun").iterdir())
+
+    log, folder = tmp_path / "killed.txt", tmp_path / "killed"
+    monkeypatch.setenv("TURNHALLE_PLAYED", str(log))
+    killer = KILLERS["mid-rollout"].replace("step 3", "step 2").replace("done > 2", "done > 5")
+    command = [sys.executable, "-c", _CODE.format(killer=killer), given.model_dump_json(), folder]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    before = played(log)
+    trainer = Trainer(given, folder, Silent(), resume=True)
+    trainer.run()
+    trainer.close()
+    again = played(log) - before
+    assert 0 < again <= 10, "six of the batch of sixteen were finished at least"
+    assert not list((folder / "begun").iterdir())
+    # What came in another order was computed beside others: the same tokens, other roundings.
+    assert sampled(folder) == sampled(tmp_path / "whole")
+    files = [f / "adapter" / "adapter_model.safetensors" for f in (folder, tmp_path / "whole")]
+    ours, theirs = (load_file(file) for file in files)
+    difference = max(float((ours[name] - theirs[name]).abs().max()) for name in ours)
+    assert difference < 0.05 * given.learn.learning_rate
