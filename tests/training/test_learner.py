@@ -365,6 +365,26 @@ def test_out_of_memory_halves_the_micro_batch_and_changes_nothing_else(
     assert done.metrics == pytest.approx(wanted.metrics, rel=1e-4, abs=1e-6)
 
 
+def test_scoring_before_an_update_halves_too(
+    make_model: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a correction, a reference and a critic ask for; the next update tells."""
+    one = objective_learner(make_model(), LearnOptions(), Objective(value=ValueOptions()))
+    batch = random_batch(one)
+    real = learner_module.score
+
+    def small(lm: Any, part: Batch, *rest: Any) -> Any:
+        if len(part.sequences) > 2:
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+        return real(lm, part, *rest)
+
+    wanted = one.values(batch, (6, 2)), one._score_all(batch)
+    monkeypatch.setattr(learner_module, "score", small)
+    assert (one.values(batch, (6, 2)) == wanted[0]).all()
+    assert one._score_all(batch) == pytest.approx(wanted[1], abs=1e-5)
+    assert {kind for kind, _ in one.update(batch, 1e-2, seed=0).notes} == {"out_of_memory"}
+
+
 def test_a_sequence_that_alone_is_too_much_ends_the_run_with_the_remedy(
     make_model: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
