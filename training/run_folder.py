@@ -27,11 +27,12 @@ _REFERENCE = "reference"
 class RunFolder:
     """One run, one folder."""
 
-    def __init__(self, path: Path, *, resume: bool) -> None:
+    def __init__(self, path: Path, options: TrainOptions, *, resume: bool) -> None:
         """Find the last good checkpoint of a run that goes on.
 
         Raises:
             StoreError: A new run in a folder that is not empty, or all checkpoints are broken.
+            ConfigError: Other options than those that the run was begun with.
         """
         self.path, self._checkpoints = path, path / "checkpoints"
         self.checkpoint: Path | None = None
@@ -39,35 +40,13 @@ class RunFolder:
         self.broken: dict[Path, str] = {}
         """Newer checkpoints, and what of each is not as it was written."""
         if resume:
+            self._require(options)
             self.checkpoint = self._last_good()
         elif path.exists() and any(path.iterdir()):
             raise StoreError(
                 f"{path} exists and is not empty; give another folder, or "
                 f"turnhalle train --resume {path}"
             )
-
-    def require(self, options: TrainOptions) -> None:
-        """Refuse to go on with other options than those of the run; it may be given other steps.
-
-        Raises:
-            ConfigError: Names what differs.
-        """
-        if not (self.path / FILE).is_file():
-            return
-        store = RunStore(self.path, read_only=True)
-        saved = store.get("options")
-        store.close()
-        if saved is None:
-            return  # it was stopped before it had written them
-        begun = TrainOptions.model_validate(saved).model_dump(mode="json") | {
-            "steps": options.steps
-        }
-        for name, value in options.model_dump(mode="json").items():
-            if value != begun[name]:
-                raise ConfigError(
-                    f"a resumed run keeps its options, only its steps may change: {name} was "
-                    f"{begun[name]}, and now is {value}"
-                )
 
     def state(self) -> dict[str, Any]:
         """What the checkpoint says of the run; of one that begins, its first step."""
@@ -113,6 +92,29 @@ class RunFolder:
         adapter.mkdir(exist_ok=True)
         _copy_adapter(list_checkpoints(self._checkpoints)[-1], adapter)
         return adapter
+
+    def _require(self, options: TrainOptions) -> None:
+        """Refuse to go on with other options than those of the run; it may be given other steps.
+
+        Raises:
+            ConfigError: Names what differs.
+        """
+        if not (self.path / FILE).is_file():
+            return
+        store = RunStore(self.path, read_only=True)
+        saved = store.get("options")
+        store.close()
+        if saved is None:
+            return  # it was stopped before it had written them
+        begun = TrainOptions.model_validate(saved).model_dump(mode="json") | {
+            "steps": options.steps
+        }
+        for name, value in options.model_dump(mode="json").items():
+            if value != begun[name]:
+                raise ConfigError(
+                    f"a resumed run keeps its options, only its steps may change: {name} was "
+                    f"{begun[name]}, and now is {value}"
+                )
 
     def _last_good(self) -> Path | None:
         found = list_checkpoints(self._checkpoints)

@@ -94,9 +94,7 @@ class Trainer:
         self._world, playing = world, world.another()
         factories = open_environments(options)
         check_context(options)
-        self._home = RunFolder(folder, resume=resume)
-        if resume:
-            self._home.require(options)
+        self._home = RunFolder(folder, options, resume=resume)
         state = self._home.state()
         self._step: int = state["step"]
         start = self._home.start(options.start_from)
@@ -138,7 +136,9 @@ class Trainer:
             try:
                 before = self._measure(0)
                 if before.success.value < LOW_SUCCESS:
-                    self._warn(_low_success(before, options))
+                    self._world.first(
+                        lambda: self._say(0, "warning", _low_success(before, options))
+                    )
                 while self._step < options.steps:
                     if options.evaluate.every and self._step % options.evaluate.every == 0:
                         self._measure(self._step)  # where a resumed run has not
@@ -249,15 +249,15 @@ class Trainer:
 
     def _find_reason(self) -> str | None:
         reason = reason_to_stop(self._store.metrics, self.options.stop) if self._step else None
-        event = (self._step, "early_stop", reason)
-        if reason is not None and event not in self._store.events():
-            self._store.write_event(*event[:2], reason)
-            self.listener.note(f"stopping early: {reason}")
+        if reason is not None:
+            self._say(self._step, "early_stop", reason, "stopping early: ")
         return reason
 
-    def _warn(self, text: str) -> None:
-        self._store.write_event(self._step, "warning", text)
-        self.listener.note(text)
+    def _say(self, step: int, kind: str, text: str, lead: str = "") -> None:
+        """Write an event down and tell it, once in the life of the run."""
+        if (step, kind, text) not in self._store.events():
+            self._store.write_event(step, kind, text)
+            self.listener.note(f"{lead}{text}")
 
     def _save(self) -> None:
         if not self._world.is_first:
