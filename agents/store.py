@@ -10,7 +10,8 @@ from __future__ import annotations
 import json
 import sqlite3
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +53,7 @@ create table events (
     text text not null
 );
 """
+_DISK_ERRORS = ("SQLITE_FULL", "SQLITE_IOERR")
 _ADDED = (
     (2, "turns", "faults", "text not null", "'{}'"),
     (3, "segments", "parent", "integer", "null"),
@@ -91,7 +93,7 @@ class RunStore:
         self._db.execute("pragma foreign_keys = on")
         if create:
             self._db.execute("pragma journal_mode = wal")
-            with self._db:
+            with self._writing():
                 # One transaction: a kill leaves either no table or all of them.
                 self._db.execute("begin")
                 for statement in filter(str.strip, _TABLES.split(";")):
@@ -109,7 +111,7 @@ class RunStore:
 
     def put(self, key: str, value: Any) -> None:
         """Keep a JSON value under a key, such as the run's configuration."""
-        with self._db:
+        with self._writing():
             self._put(key, value)
 
     def get(self, key: str, default: Any = None) -> Any:
@@ -133,7 +135,7 @@ class RunStore:
             metrics: By name; a metric already there is replaced.
             episodes: Phase, trajectory, and the advantage of each turn where there is one.
         """
-        with self._db:
+        with self._writing():
             self._db.executemany(
                 "insert or replace into metrics values (?, ?, ?)",
                 [(step, name, float(value)) for name, value in metrics.items()],
@@ -143,7 +145,7 @@ class RunStore:
 
     def write_event(self, step: int, kind: str, text: str) -> None:
         """Record something that happened: a refusal, an interruption, a failed episode."""
-        with self._db:
+        with self._writing():
             self._db.execute(
                 "insert into events (time, step, kind, text) values (?, ?, ?, ?)",
                 [time.time(), step, kind, text],
@@ -151,7 +153,7 @@ class RunStore:
 
     def forget_after(self, step: int) -> None:
         """Drop everything recorded after a step, before the run goes on from there."""
-        with self._db:
+        with self._writing():
             for table in ("metrics", "episodes", "events"):
                 self._db.execute(f"delete from {table} where step > ?", [step])
 
@@ -214,11 +216,29 @@ class RunStore:
                 query = f"select *, {more} from main.{table}"
                 self._db.execute(f"create temp view {table} as {query}")
             return
-        with self._db:
+        with self._writing():
             self._db.execute("begin")
             for table, name, kind, value in added:
                 self._db.execute(f"alter table {table} add column {name} {kind} default {value}")
             self._put("schema", SCHEMA_VERSION)
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        """One transaction: all of it is written or nothing.
+
+        Raises:
+            StoreError: The disk is full.
+        """
+        try:
+            with self._db:
+                yield
+        except sqlite3.OperationalError as error:
+            if not error.sqlite_errorname.startswith(_DISK_ERRORS):
+                raise
+            raise StoreError(
+                f"cannot write the run's store: {error}. It is as it was; once there is room, go on "
+                "with: turnhalle train --resume"
+            ) from error
 
     def _put(self, key: str, value: Any) -> None:
         self._db.execute("insert or replace into meta values (?, ?)", [key, json.dumps(value)])

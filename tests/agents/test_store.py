@@ -58,6 +58,30 @@ def test_a_step_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
     assert store.episode_ids("train") == []
 
 
+def test_a_full_disk_is_said_and_leaves_what_was_there(tmp_path: Path) -> None:
+    """A limit on the size of files, in a process of its own, is what a full disk is."""
+    code = f"""
+        import resource
+        from pathlib import Path
+        from turnhalle.agents.store import RunStore
+        from turnhalle.envs.errors import StoreError
+        store = RunStore(Path({str(tmp_path)!r}), create=True)
+        store.put("kept", 1)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, 200_000))
+        try:
+            store.put("large", "x" * 10**6)
+        except StoreError as error:
+            print(error)
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True
+    )
+    assert "cannot write the run's store" in done.stdout, done.stderr
+    store = RunStore(tmp_path)
+    assert store.get("kept") == 1
+    assert store.get("large") is None
+
+
 def test_what_came_after_a_step_can_be_forgotten(tmp_path: Path) -> None:
     store = RunStore(tmp_path, create=True)
     for step in range(4):
