@@ -236,8 +236,8 @@ class RunStore:
             if not error.sqlite_errorname.startswith(_DISK_ERRORS):
                 raise
             raise StoreError(
-                f"cannot write the run's store: {error}. It is as it was; once there is room, go on "
-                "with: turnhalle train --resume"
+                f"cannot write the run's store: {error}. It is as it was; with room, go on by "
+                "turnhalle train --resume"
             ) from error
 
     def _put(self, key: str, value: Any) -> None:
