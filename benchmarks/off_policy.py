@@ -5,7 +5,9 @@ LoRA rank 8 in 32 bits, one thread. First 64 episodes x 3 turns x 32 tokens, wit
 answer at once or after 10 ms, and with `rollout.lookahead` off and on; the four are interleaved.
 Wall seconds mean something on an idle machine only. What latency adds can be told on a busy one
 too: CPU-seconds, and the seconds in which the rollout had nothing to do but wait for environments.
-Then CPU-seconds by episodes and by turns.
+Then CPU-seconds by episodes and by turns, beside the tokens that go through the model. A trainer
+that reads the whole context again at every turn computes a multiple of them that grows with the
+turns; what may grow here is attention, which compares every token with all before it.
 """
 
 from __future__ import annotations
@@ -27,6 +29,8 @@ from grpo_step import write_model
 import turnhalle as th
 from turnhalle.agents import driver
 from turnhalle.agents.calls import Answer, Calls
+from turnhalle.agents.core import Trajectory
+from turnhalle.agents.store import RunStore
 from turnhalle.training.options import TrainOptions
 from turnhalle.training.progress import Silent
 from turnhalle.training.trainer import Trainer
@@ -104,7 +108,7 @@ def latency(folder: str, steps: int, rounds: int) -> None:
     found: dict[Any, list[Seconds]] = {kind: [] for kind in kinds}
     for _ in range(rounds):
         for lookahead, env in kinds:
-            found[lookahead, env] += run(folder, env, steps, lookahead=lookahead)
+            found[lookahead, env] += run(folder, env, steps, lookahead=lookahead)[0]
     print("| lookahead | env.step | wall s a step | CPU-s | idle s | CPU and idle, added |")
     print("|---|---|---|---|---|---|")
     for lookahead, env in kinds:
@@ -120,19 +124,30 @@ def latency(folder: str, steps: int, rounds: int) -> None:
 
 def growth(folder: str, steps: int) -> None:
     """Twice the episodes or turns, and again."""
-    print("\n| episodes | turns | CPU-s a step | ms an episode and turn |")
-    print("|---|---|---|---|")
+    print("\n| episodes | turns | CPU-s a step | tokens a step | us a token | by prefilling |")
+    print("|---|---|---|---|---|---|")
     for tasks, turns in ((4, 3), (8, 3), (16, 3), (8, 6), (8, 12), (8, 24)):
-        seconds = run(folder, "Prompt", steps, tasks=tasks, turns=turns)
+        seconds, played = run(folder, "Prompt", steps, tasks=tasks, turns=turns)
         cpu = statistics.median(cpu for _, cpu, _ in seconds)
-        each = 1e3 * cpu / (tasks * GROUP * turns)
-        print(f"| {tasks * GROUP} | {turns} | {cpu:.2f} | {each:.1f} |", flush=True)
+        tokens = sum(t.num_tokens for t in played)
+        again = sum(map(prefilled, played)) / tokens
+        print(
+            f"| {tasks * GROUP} | {turns} | {cpu:.2f} | {tokens} | {1e6 * cpu / tokens:.0f} | "
+            f"{again:.1f} x the tokens |",
+            flush=True,
+        )
+
+
+def prefilled(trajectory: Trajectory) -> int:
+    """Tokens that are computed where every turn reads its whole context again."""
+    lengths = [sum(len(s.token_ids) for s in turn.segments) for turn in trajectory.turns]
+    return sum(itertools.accumulate(lengths))
 
 
 def run(
     folder: str, env: str, steps: int, *, lookahead: int = 0, tasks: int = 8, turns: int = TURNS
-) -> list[Seconds]:
-    """Wall, CPU and idle seconds of each measured step."""
+) -> tuple[list[Seconds], list[Trajectory]]:
+    """Wall, CPU and idle seconds of each measured step, and the episodes of the last one."""
     options = TrainOptions.model_validate(
         {
             "env": {"id": f"{Path(__file__).resolve()}:{env}", "options": {"max_turns": turns}},
@@ -155,8 +170,12 @@ def run(
         trainer = Trainer(options, Path(runs) / "run", clock)
         trainer.run()
         trainer.close()
+        store = RunStore(Path(runs) / "run", read_only=True)
+        played = [store.episode(id) for id in store.episode_ids("train", steps + 2)]
+        store.close()
     later, earlier = clock.at[2:], clock.at[1:-1]
-    return [(b[0] - a[0], b[1] - a[1], b[2] - a[2]) for a, b in zip(earlier, later, strict=True)]
+    seconds = [(b[0] - a[0], b[1] - a[1], b[2] - a[2]) for a, b in zip(earlier, later, strict=True)]
+    return seconds, played
 
 
 if __name__ == "__main__":
