@@ -125,6 +125,17 @@ def test_tokens_weigh_what_top_p_kept_and_are_scored_before_it() -> None:
     assert (batch.old_logprob == batch.sampler_logprob).all()
 
 
+def test_a_turn_of_no_tokens_at_all_has_no_row_and_spoils_no_other() -> None:
+    played = trajectory([(3, 2), (2, 3)])
+    empty = Turn("", "", 1.0, segments=[Segment([7, 8]), Segment([], [])])
+    played.turns.insert(1, empty)
+    batch = lay_out([Group(TASK, [played])])
+    assert batch.turn.tolist() == [0, 0, 2, 2, 2]
+    assert batch.is_first.tolist() == [True, False, True, False, False]
+    ids = batch.sequences[0]
+    assert [int(ids[p]) for p in batch.position] == [3, 4, 7, 8, 9]
+
+
 def test_the_critic_learns_from_the_first_token_of_every_turn() -> None:
     group = Group(TASK, [trajectory([(2, 2), (1, 3)]), trajectory([(1, 1)])])
     targets = np.array([[0.5, np.nan], [0.7, np.nan]])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import resource
 import shutil
 from pathlib import Path
@@ -132,6 +133,15 @@ def test_a_run_goes_on_from_the_last_checkpoint_that_is_whole(
     assert left_behind(copied) == left_behind(whole)
     assert what_is_broken(newest) is None  # written anew
     assert (copied / "checkpoints" / "broken-step-000004").is_dir()
+
+
+def test_a_checkpoint_of_an_older_version_has_no_hashes_and_is_taken(copied: Path) -> None:
+    newest = copied / "checkpoints" / "step-000004" / "state.json"
+    state = json.loads(newest.read_text(encoding="utf-8"))
+    assert state.pop("files").keys() >= {"adapter_model.safetensors", "optimizer.safetensors"}
+    newest.write_text(json.dumps(state), encoding="utf-8")
+    assert what_is_broken(newest.parent) is None
+    train(options(steps=5), copied, resume=True)
 
 
 def test_a_run_without_a_whole_checkpoint_is_not_begun_anew_by_itself(copied: Path) -> None:
