@@ -133,6 +133,7 @@ def test_a_run_records_everything(finished: Path) -> None:
     sampled = [s for turn in episode.turns for s in turn.segments if s.is_sampled]
     assert sampled[0].adapter_version == 2
     assert [p.name for p in sorted((finished / "checkpoints").iterdir())] == [
+        "best",
         "step-000002",
         "step-000004",
     ]
