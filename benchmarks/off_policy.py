@@ -91,14 +91,16 @@ class Waiting(Calls):
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--steps", type=int, default=5, help="measured steps, after two of warm-up")
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--rounds", type=int, default=3, help="of latency")
+    parser.add_argument("--no-growth", action="store_true", help="latency only")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     driver.Calls = Waiting  # type: ignore[misc]
     with tempfile.TemporaryDirectory() as folder:
         write_model(Path(folder))
         latency(folder, arguments.steps, arguments.rounds)
-        growth(folder, arguments.steps)
+        if not arguments.no_growth:
+            growth(folder, arguments.steps)
     print(f"\nload of the machine over the last minute: {os.getloadavg()[0]:.1f}")
 
 
