@@ -13,9 +13,9 @@ from turnhalle.envs.core import StopReason
 from turnhalle.envs.errors import TaskError
 from turnhalle.envs.tasks import Task
 
-TRAJECTORY_SCHEMA = 3
-"""Newest version of the JSON of trajectories. Those without branches and forks are written as
-version 2, which has no fields for them."""
+TRAJECTORY_SCHEMA = 4
+"""Newest version of the JSON of trajectories. Version 4 has fields for what top-k and top-p kept,
+version 3 for branches and forks; trajectories without them are written as version 2."""
 
 
 @dataclass(slots=True)
@@ -31,6 +31,9 @@ class Segment:
     parent: int | None = None
     """Where a branch begins: the position, in the branch before, of the token that this segment
     follows (-1 for none). None follows the segment before."""
+    kept_mass: list[float] | None = None
+    """`[C]` float32: how probable all tokens together were that top-k and top-p kept;
+    `logprobs + log(kept_mass)` are the log-probs before. None where nothing was left out."""
 
     @property
     def is_sampled(self) -> bool:
@@ -105,11 +108,13 @@ class Trajectory:
         data = _adapter().dump_python(self, mode="json")
         segments = [segment for turn in data["turns"] for segment in turn["segments"]]
         is_tree = self.fork_parent is not None or any(s["parent"] is not None for s in segments)
-        if not is_tree:
-            for part in (data, *segments):
-                for name in ("fork_parent", "fork_turn", "parent"):
-                    part.pop(name, None)
-        return {"schema": TRAJECTORY_SCHEMA if is_tree else TRAJECTORY_SCHEMA - 1, **data}
+        is_truncated = any(s["kept_mass"] is not None for s in segments)
+        unused = [] if is_truncated else ["kept_mass"]
+        unused += [] if is_tree else ["fork_parent", "fork_turn", "parent"]
+        for part in (data, *segments):
+            for name in unused:
+                part.pop(name, None)
+        return {"schema": 4 if is_truncated else 3 if is_tree else 2, **data}
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> Trajectory:

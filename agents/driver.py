@@ -22,6 +22,7 @@ from turnhalle.envs.seeding import derive_seed
 from .calls import Answer, Calls, spawn
 from .core import Trajectory
 from .episode import Episode, Job, Step
+from .journal import Journal
 from .limits import BranchOptions, LimitOptions
 from .policy import Decision, Opening, Policy
 
@@ -43,9 +44,11 @@ class Driver:
         limits: LimitOptions,
         branch: BranchOptions,
         watch: Watch | None,
+        journal: Journal | None = None,
     ) -> None:
         self._factory, self._policy = factory, policy
         self._limits, self._branch, self._watch = limits, branch, watch
+        self._journal = journal
         self._calls = Calls(limits.threads, limits.max_abandoned)
         self._waiting: deque[tuple[int, Job]] = deque()
         self._live: dict[int, Episode] = {}
@@ -189,6 +192,8 @@ class Driver:
     def _finish(self, number: int) -> None:
         episode = self._live[number]
         self._done[episode.root, episode.record.sample] = episode.record
+        if self._journal is not None:
+            self._journal.add(episode.job, episode.record)
         if self._limits.quorum is not None:
             group = replace(episode.job, sample=0)
             self._finished[group] += 1

@@ -116,7 +116,10 @@ class LLMPolicy:
         episode = self._episodes[number]
         episode.num_samples += 1
         action = episode.talk.add(
-            completion.token_ids, completion.logprobs, completion.adapter_version
+            completion.token_ids,
+            completion.logprobs,
+            completion.adapter_version,
+            completion.kept_mass,
         )
         if action is None:
             self._submit(number)

@@ -147,6 +147,8 @@ def resolve_model(name: str) -> str:
         return str(files("turnhalle.tiny"))
     path = Path(name)
     if path.is_dir():
+        if (path / "adapter_config.json").is_file():
+            raise ModelError(f"{name} is an adapter: give its base, and --set start_from={name}")
         if not (path / "config.json").is_file():
             raise ModelError(f"{name} is no model folder: it has no config.json")
         return str(path)

@@ -10,6 +10,7 @@ from turnhalle.envs.registry import EnvFactory
 from .core import Group, Trajectory
 from .driver import Driver, Watch
 from .episode import Job
+from .journal import Journal
 from .limits import DEFAULT_LIMITS, STRAIGHT, BranchOptions, LimitOptions
 from .policy import Policy
 
@@ -50,15 +51,22 @@ def rollout_groups(
     *,
     limits: LimitOptions = DEFAULT_LIMITS,
     branch: BranchOptions = STRAIGHT,
+    journal: Journal | None = None,
 ) -> list[Group]:
     """Play each job `group_size` times, from the same start and with the same noise.
 
     Where `branch` says so, episodes are forked: their siblings are of the same group, and share
-    the turns before the fork.
+    the turns before the fork. Without forks a `journal` may hold rollouts that are finished
+    already; they are not played again.
     """
     jobs = [replace(job, sample=sample) for job in firsts for sample in range(group_size)]
-    played = Driver(factory, policy, limits, branch, watch).play(jobs)
+    known = {i: journal.find(job) for i, job in enumerate(jobs)} if journal is not None else {}
+    left = [i for i in range(len(jobs)) if known.get(i) is None]
+    driver = Driver(factory, policy, limits, branch, watch, journal)
+    played = driver.play([jobs[i] for i in left])
+    done = {(left[place], sample): trajectory for (place, sample), trajectory in played.items()}
+    done |= {(i, 0): trajectory for i, trajectory in known.items() if trajectory is not None}
     groups: list[list[Trajectory]] = [[] for _ in firsts]
-    for (place, _), trajectory in sorted(played.items()):
+    for (place, _), trajectory in sorted(done.items()):
         groups[place // group_size].append(trajectory)
     return [Group(group[0].task, group) for group in groups]

@@ -10,7 +10,8 @@ from __future__ import annotations
 import json
 import sqlite3
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from turnhalle.envs.tasks import Task
 
 from .core import Segment, Trajectory, Turn
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 FILE = "run.db"
 _TABLES = """
 create table meta (key text primary key, value text not null);
@@ -44,18 +45,21 @@ create table turns (
 create table segments (
     episode integer not null references episodes on delete cascade, turn integer not null,
     segment integer not null, token_ids blob not null, logprobs blob,
-    adapter_version integer not null, parent integer, primary key (episode, turn, segment)
+    adapter_version integer not null, parent integer, kept_mass blob,
+    primary key (episode, turn, segment)
 ) without rowid;
 create table events (
     id integer primary key, time real not null, step integer not null, kind text not null,
     text text not null
 );
 """
+_DISK_ERRORS = ("SQLITE_FULL", "SQLITE_IOERR")
 _ADDED = (
     (2, "turns", "faults", "text not null", "'{}'"),
     (3, "segments", "parent", "integer", "null"),
     (3, "episodes", "fork_parent", "integer", "null"),
     (3, "episodes", "fork_turn", "integer", "null"),
+    (4, "segments", "kept_mass", "blob", "null"),
 )
 """Columns that came later: since which schema, where, and what they are in older stores."""
 
@@ -89,7 +93,7 @@ class RunStore:
         self._db.execute("pragma foreign_keys = on")
         if create:
             self._db.execute("pragma journal_mode = wal")
-            with self._db:
+            with self._writing():
                 # One transaction: a kill leaves either no table or all of them.
                 self._db.execute("begin")
                 for statement in filter(str.strip, _TABLES.split(";")):
@@ -107,7 +111,7 @@ class RunStore:
 
     def put(self, key: str, value: Any) -> None:
         """Keep a JSON value under a key, such as the run's configuration."""
-        with self._db:
+        with self._writing():
             self._put(key, value)
 
     def get(self, key: str, default: Any = None) -> Any:
@@ -131,7 +135,7 @@ class RunStore:
             metrics: By name; a metric already there is replaced.
             episodes: Phase, trajectory, and the advantage of each turn where there is one.
         """
-        with self._db:
+        with self._writing():
             self._db.executemany(
                 "insert or replace into metrics values (?, ?, ?)",
                 [(step, name, float(value)) for name, value in metrics.items()],
@@ -141,7 +145,7 @@ class RunStore:
 
     def write_event(self, step: int, kind: str, text: str) -> None:
         """Record something that happened: a refusal, an interruption, a failed episode."""
-        with self._db:
+        with self._writing():
             self._db.execute(
                 "insert into events (time, step, kind, text) values (?, ?, ?, ?)",
                 [time.time(), step, kind, text],
@@ -149,7 +153,7 @@ class RunStore:
 
     def forget_after(self, step: int) -> None:
         """Drop everything recorded after a step, before the run goes on from there."""
-        with self._db:
+        with self._writing():
             for table in ("metrics", "episodes", "events"):
                 self._db.execute(f"delete from {table} where step > ?", [step])
 
@@ -212,11 +216,29 @@ class RunStore:
                 query = f"select *, {more} from main.{table}"
                 self._db.execute(f"create temp view {table} as {query}")
             return
-        with self._db:
+        with self._writing():
             self._db.execute("begin")
             for table, name, kind, value in added:
                 self._db.execute(f"alter table {table} add column {name} {kind} default {value}")
             self._put("schema", SCHEMA_VERSION)
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        """One transaction: all of it is written or nothing.
+
+        Raises:
+            StoreError: The disk is full.
+        """
+        try:
+            with self._db:
+                yield
+        except sqlite3.OperationalError as error:
+            if not error.sqlite_errorname.startswith(_DISK_ERRORS):
+                raise
+            raise StoreError(
+                f"cannot write the run's store: {error}. It is as it was; with room, go on by "
+                "turnhalle train --resume"
+            ) from error
 
     def _put(self, key: str, value: Any) -> None:
         self._db.execute("insert or replace into meta values (?, ?)", [key, json.dumps(value)])
@@ -231,14 +253,13 @@ class RunStore:
             for observation, action, reward, parts, faults in self._db.execute(query, [id])
         ]
         query = (
-            "select turn, token_ids, logprobs, adapter_version, parent from segments "
+            "select turn, token_ids, logprobs, adapter_version, parent, kept_mass from segments "
             "where episode = ? order by turn, segment"
         )
-        for turn, ids, logprobs, version, parent in self._db.execute(query, [id]):
-            scores = None if logprobs is None else np.frombuffer(logprobs, "<f4").tolist()
-            turns[turn].segments.append(
-                Segment(np.frombuffer(ids, "<i4").tolist(), scores, version, parent)
-            )
+        for turn, ids, logprobs, version, parent, mass in self._db.execute(query, [id]):
+            tokens = np.frombuffer(ids, "<i4").tolist()
+            segment = Segment(tokens, _floats(logprobs), version, parent, _floats(mass))
+            turns[turn].segments.append(segment)
         return turns
 
     def _write_episode(
@@ -260,15 +281,20 @@ class RunStore:
                  json.dumps(turn.faults), worth),
             )  # fmt: skip
             self._db.executemany(
-                "insert into segments values (?, ?, ?, ?, ?, ?, ?)",
-                [
-                    (id, number, i, *_blobs(s), s.adapter_version, s.parent)
-                    for i, s in enumerate(turn.segments)
-                ],
+                "insert into segments values (?, ?, ?, ?, ?, ?, ?, ?)",
+                [(id, number, i, *_columns(s)) for i, s in enumerate(turn.segments)],
             )
 
 
-def _blobs(segment: Segment) -> tuple[bytes, bytes | None]:
-    logprobs = segment.logprobs
+def _columns(segment: Segment) -> tuple[bytes, bytes | None, int, int | None, bytes | None]:
     ids = np.array(segment.token_ids, dtype="<i4").tobytes()
-    return ids, None if logprobs is None else np.array(logprobs, dtype="<f4").tobytes()
+    logprobs, mass = _blob(segment.logprobs), _blob(segment.kept_mass)
+    return ids, logprobs, segment.adapter_version, segment.parent, mass
+
+
+def _blob(numbers: list[float] | None) -> bytes | None:
+    return None if numbers is None else np.array(numbers, dtype="<f4").tobytes()
+
+
+def _floats(blob: bytes | None) -> list[float] | None:
+    return None if blob is None else np.frombuffer(blob, "<f4").tolist()

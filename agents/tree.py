@@ -34,6 +34,9 @@ class Branch:
     """`[R]` number of the turn."""
     logprob: Floats
     """`[R]` log-prob that the token was sampled with."""
+    kept_mass: Floats
+    """`[R]` how probable all tokens together were that it was sampled among; 1 where those were
+    all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,7 +181,7 @@ def _worth_sharing(shared: Sequence[int], lengths: Sequence[int], least: float) 
 
 def _branch(before: Ints, segments: Sequence[tuple[int, Segment]]) -> Branch:
     """Lay out the segments of a branch behind the tokens it branched off from."""
-    parts, positions, turns, logprobs = [before], [], [], []
+    parts, positions, turns, logprobs, masses = [before], [], [], [], []
     at = len(before)
     for number, segment in segments:
         parts.append(np.array(segment.token_ids, dtype=np.int64))
@@ -186,12 +189,14 @@ def _branch(before: Ints, segments: Sequence[tuple[int, Segment]]) -> Branch:
             positions.append(np.arange(at, at + len(segment.token_ids)))
             turns.append(np.full(len(segment.token_ids), number))
             logprobs.append(np.array(segment.logprobs, dtype=np.float32))
+            masses.append(np.array(segment.kept_mass or np.ones_like(logprobs[-1])))
         at += len(segment.token_ids)
     return Branch(
         np.concatenate(parts),
         _joined(positions),
         _joined(turns),
         _joined(logprobs, np.float32),
+        _joined(masses, np.float32),
     )
 
 

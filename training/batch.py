@@ -14,6 +14,7 @@ from turnhalle.agents.tree import Branch, branches
 from .credit.assign import Credit
 
 Column = NDArray[np.float32]
+_Row = tuple[int, int, int, float, float]
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,13 +40,14 @@ class Batch:
     advantage: Column
     """`[M]`"""
     sampler_logprob: Column
-    """`[M]` log-prob that the engine sampled the token with."""
+    """`[M]` the engine's log-prob of the token, before top-k and top-p left others out."""
     old_logprob: Column
     """`[M]` log-prob before the update; the engine's, unless the trainer computed its own."""
     ref_logprob: Column
     """`[M]` log-prob under the policy that training started from; the engine's if not needed."""
     weight: Column
-    """`[M]` of the row in the loss: corrects for a sampler that is not the policy."""
+    """`[M]` of the row in the loss, for a sampler that is not the policy: what top-k and top-p kept
+    of the policy's mass, 1 without them; what `Learner.prepare` makes of it with a correction."""
     value_target: Column
     """`[M]` what a critic should say before the turn, on the turn's first row; NaN elsewhere."""
 
@@ -128,7 +130,7 @@ def lay_out(groups: Sequence[Group]) -> Batch:
     """
     sequences: list[NDArray[np.int64]] = []
     episodes: list[int] = []
-    rows: list[tuple[int, int, int, float]] = []
+    rows: list[_Row] = []
     played = [
         (trajectory, first)
         for group in groups
@@ -140,8 +142,9 @@ def lay_out(groups: Sequence[Group]) -> Batch:
                 rows += own
                 sequences.append(branch.token_ids)
                 episodes.append(episode)
-    columns = list(zip(*rows, strict=True)) if rows else [(), (), (), ()]
-    sampler_logprob = np.array(columns[3], dtype=np.float32)
+    columns = list(zip(*rows, strict=True)) if rows else [(), (), (), (), ()]
+    kept_mass = np.array(columns[4], dtype=np.float32)
+    sampler_logprob = np.array(columns[3], dtype=np.float32) + np.log(kept_mass)
     return Batch(
         sequences=sequences,
         episode=np.array(episodes, dtype=np.int64),
@@ -152,7 +155,7 @@ def lay_out(groups: Sequence[Group]) -> Batch:
         sampler_logprob=sampler_logprob,
         old_logprob=sampler_logprob,
         ref_logprob=sampler_logprob,
-        weight=np.ones_like(sampler_logprob),
+        weight=kept_mass,
         value_target=np.full_like(sampler_logprob, np.nan),
     )
 
@@ -162,6 +165,7 @@ def make_batch(groups: Sequence[Group], credit: Credit) -> Batch:
     return lay_out(groups).with_credit(credit)
 
 
-def _rows(branch: Branch, sequence: int, first: int) -> list[tuple[int, int, int, float]]:
-    columns = (branch.position.tolist(), branch.turn.tolist(), branch.logprob.tolist())
-    return [(sequence, *row) for row in zip(*columns, strict=True) if row[1] >= first]
+def _rows(branch: Branch, sequence: int, first: int) -> list[_Row]:
+    columns = (branch.position, branch.turn, branch.logprob, branch.kept_mass)
+    rows = zip(*(column.tolist() for column in columns), strict=True)
+    return [(sequence, *row) for row in rows if row[1] >= first]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 from turnhalle.agents.core import Group, Trajectory
 from turnhalle.agents.store import RunStore
@@ -23,6 +24,15 @@ class FaultLog:
         self.in_a_row = in_a_row
         """Failed updates since the last good one."""
 
+    def of_checkpoints(self, step: int, broken: Mapping[Path, str]) -> None:
+        """Checkpoints that a resumed run passed over, and what of each is broken."""
+        for path, what in broken.items():
+            note = (
+                f"{path.name} is not as it was written ({what}); the run goes on from step {step}"
+            )
+            self._store.write_event(step, "broken_checkpoint", note)
+            self._listener.note(note)
+
     def of_episodes(self, step: int, groups: Sequence[Group]) -> None:
         """Episodes that failed for reasons of ours."""
         failed = [t for group in groups for t in group.trajectories if t.error]
@@ -42,8 +52,8 @@ class FaultLog:
         Raises:
             DivergedError: The third update in a row that failed.
         """
-        for note in update.notes:
-            self._store.write_event(step, "out_of_memory", note)
+        for kind, note in update.notes:
+            self._store.write_event(step, kind, note)
             self._listener.note(note)
         self._not_finite(step, groups, update.dropped, "log-probs that are no numbers; left out")
         self._not_finite(step, groups, update.blamed, "a gradient that is no number; step skipped")

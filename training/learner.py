@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -17,14 +20,16 @@ from turnhalle.envs.seeding import derive_rng
 from .batch import Batch
 from .faults import NotFiniteError, is_out_of_memory, not_finite
 from .learn_options import LearnOptions
-from .losses.correction import correction_metrics, correction_weights
+from .losses.correction import truncation_metrics
 from .metrics import add_up
-from .objective import Objective
+from .objective import Objective, corrected
 from .packing import Packing
 from .reference import Reference
 from .scoring import score, score_all
 from .sharing import Sharing, by_kind, clip_gradient
 from .value import ValueHead
+
+Value = TypeVar("Value")
 
 
 @dataclass(slots=True)
@@ -39,8 +44,8 @@ class Update:
     """Episodes whose gradient was no number; the optimizer step was skipped."""
     num_skipped: int = 0
     """Optimizer steps that were skipped."""
-    notes: list[str] = field(default_factory=list)
-    """What else happened."""
+    notes: list[tuple[str, str]] = field(default_factory=list)
+    """What else happened: the kind of the event, and its text."""
 
 
 class Learner:
@@ -74,6 +79,7 @@ class Learner:
         self._sharing = Sharing(lm, world, options.shard)
         self.micro_batch_tokens = options.micro_batch_tokens
         self.packing = Packing(lm, options.packing)
+        self._notes: list[tuple[str, str]] = []
         with self._sharing.apart():
             self.parameters = list(lm.trainable().values())
         value = self.objective.value
@@ -99,18 +105,13 @@ class Learner:
         Returns:
             The batch with old and reference log-probs and weights, and metrics of them.
         """
-        metrics: dict[str, float] = {}
         if not batch.num_rows:
-            return batch, metrics
-        correction = self.objective.correction
-        if correction.level is not None:
+            return batch, {}
+        metrics = truncation_metrics(torch.from_numpy(batch.weight))
+        if self.objective.correction.level is not None:
             batch = replace(batch, old_logprob=self._score_all(batch))
-            log_ratio = torch.from_numpy(batch.old_logprob - batch.sampler_logprob)
-            episode = torch.from_numpy(batch.episode[batch.sequence])
-            turn = torch.from_numpy(batch.turn_id)
-            weights = correction_weights(log_ratio, episode, turn, correction)
-            batch = replace(batch, weight=weights.numpy())
-            metrics = correction_metrics(log_ratio, weights)
+            batch, corrections = corrected(batch, self.objective.correction)
+            metrics |= corrections
         if self.reference is not None:
             with self.reference.in_force():
                 batch = replace(batch, ref_logprob=self._score_all(batch))
@@ -118,10 +119,10 @@ class Learner:
 
     def values(self, batch: Batch, shape: tuple[int, int]) -> NDArray[np.float64]:
         """What the critic expects before each turn, as `[E, K]`; 0 where the batch has no turn."""
-        values = np.zeros(shape)
-        first = batch.is_first
-        episode = batch.episode[batch.sequence[first]]
-        values[episode, batch.turn[first]] = self._score_all(batch, of_turns=True)
+        values, first = np.zeros(shape), batch.is_first
+        if batch.num_rows:
+            episode = batch.episode[batch.sequence[first]]
+            values[episode, batch.turn[first]] = self._score_all(batch, of_turns=True)
         return values
 
     def update(self, batch: Batch, learning_rate: float, seed: int) -> Update:
@@ -153,7 +154,8 @@ class Learner:
             done.metrics = {name: value / rows for name, value in sums.items()}
             done.metrics["tokens_saved"] = saved
             done.metrics["grad_norm"] = sum(norms) / len(norms)
-        done.notes += self.packing.take_notes()
+        done.notes, self._notes = self._notes, []
+        done.notes += [("packing", note) for note in self.packing.take_notes()]
         return done
 
     @torch.no_grad()
@@ -188,15 +190,12 @@ class Learner:
     def _gradient(self, minibatch: Batch, done: Update) -> tuple[Batch, dict[str, float]]:
         """Compute the gradient of a minibatch, without what cannot be used, within the memory."""
         while True:
+            work = partial(self._accumulate, minibatch)
             try:
-                return minibatch, self._accumulate(minibatch)
+                return minibatch, self._within_memory(minibatch, work)
             except NotFiniteError as error:
                 done.dropped += [int(minibatch.episode[i]) for i in error.sequences]
                 minibatch = minibatch.without(error.sequences)
-            except (RuntimeError, MemoryError) as error:
-                if self._sharing.is_in_step or not is_out_of_memory(error):
-                    raise
-                done.notes.append(self._halve(minibatch, error))
 
     def _accumulate(self, minibatch: Batch) -> dict[str, float]:
         """Add up the gradient of a minibatch over all ranks; sums over its rows.
@@ -246,14 +245,24 @@ class Learner:
         self.optimizer.zero_grad(set_to_none=True)
         return blamed
 
-    def _halve(self, minibatch: Batch, error: Exception) -> str:
+    def _within_memory(self, batch: Batch, work: Callable[[], Value]) -> Value:
+        """What passes over the parts of a batch come to, in smaller ones where memory runs out."""
+        while True:
+            try:
+                return work()
+            except (RuntimeError, MemoryError) as error:
+                if self._sharing.is_in_step or not is_out_of_memory(error):
+                    raise
+                self._notes.append(("out_of_memory", self._halve(batch, error)))
+
+    def _halve(self, batch: Batch, error: Exception) -> str:
         """Halve the micro-batch after memory ran out; what to tell.
 
         Raises:
             EngineError: A single sequence is too much.
         """
-        longest = max(len(s) for s in minibatch.sequences)
-        tried = min(self.micro_batch_tokens, longest * len(minibatch.sequences))
+        longest = max(len(s) for s in batch.sequences)
+        tried = min(self.micro_batch_tokens, longest * len(batch.sequences))
         if tried <= longest:
             raise EngineError(
                 f"out of memory with a single sequence of {longest} tokens; set a lower "
@@ -277,8 +286,11 @@ class Learner:
             assert chosen is not None
             return chosen
 
-        parts = self._parts(batch)
-        scores = self._sharing.compute(lambda: score_all(batch, parts, score_part, of_turns))
+        def score_own() -> list[NDArray[np.float32]]:
+            parts = self._parts(batch)
+            return self._sharing.compute(lambda: score_all(batch, parts, score_part, of_turns))
+
+        scores = self._within_memory(batch, score_own)
         # Every row is one rank's; it is 0 on the others.
         total: NDArray[np.float32] = np.sum(scores, axis=0)
         return total

@@ -18,7 +18,8 @@ def rollout_metrics(groups: Sequence[Group], credit: Credit) -> dict[str, float]
 
     `success` and `return` are means over episodes, `turns` and `tokens` too (`tokens` counts
     sampled ones); `skipped_groups` had no variance, `masked_episodes` failed for reasons of ours.
-    `faults/<kind>` are tool calls that went wrong in that way, a mean over turns.
+    `faults/<kind>` are tool calls that went wrong in that way, a mean over turns; `hack_flags` is
+    the sum of those that are signs of tampering (`tamper/...`), where there are any.
     """
     episodes = [t for group in groups for t in group.trajectories]
     counted = [t for t in episodes if not t.is_masked]
@@ -28,7 +29,10 @@ def rollout_metrics(groups: Sequence[Group], credit: Credit) -> dict[str, float]
         for turn in trajectory.turns:
             for name, value in turn.parts.items():
                 parts[f"reward/{name}"] = parts.get(f"reward/{name}", 0.0) + value / n
-    rates = {f"faults/{kind}": rate for kind, rate in fault_rates(counted).items()}
+    faults = fault_rates(counted)
+    rates = {f"faults/{kind}": rate for kind, rate in faults.items()}
+    if flags := sum(rate for kind, rate in faults.items() if kind.startswith("tamper/")):
+        rates["hack_flags"] = flags
     return {
         "success": sum(t.success for t in counted) / n,
         "return": sum(t.episode_return for t in counted) / n,

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from .batch import Batch
-from .losses.correction import CorrectionOptions
+from .losses.correction import CorrectionOptions, correction_metrics, correction_weights
 from .losses.entropy import entropy_surrogate
 from .losses.kl import kl_estimate, kl_loss, kl_of_update
 from .losses.normalise import Normaliser
@@ -51,17 +51,18 @@ class Objective:
         device = scores.logprobs.device
         rows = loss_rows(part, scores.logprobs)
         policy = self.loss.policy_loss(rows)
-        loss = policy.loss * _tensor(part.weight, device)
+        weight = _tensor(part.weight, device)
+        loss = policy.loss * weight
         log_ratio = rows.log_ratio()
         if self.kl.weight:
             ref_logprobs = _tensor(part.ref_logprob, device)
             if self.kl.place == "loss":
                 price = kl_loss(rows, ref_logprobs, self.kl.estimator, self.kl.is_weighted)
-                loss = loss + self.kl.weight * price
+                loss = loss + self.kl.weight * price * (weight if self.kl.is_weighted else 1.0)
         total = self.normaliser(update).total(loss, episode_rows(part, update, device))
         if self.loss.entropy_bonus:
-            bonus = entropy_surrogate(rows, scores.entropies).sum() / update.num_rows
-            total = total - self.loss.entropy_bonus * bonus
+            bonus = weight * entropy_surrogate(rows, scores.entropies)
+            total = total - self.loss.entropy_bonus * bonus.sum() / update.num_rows
         sums = {
             "loss": float(loss.detach().sum()),
             "kl": float(kl_of_update(log_ratio.detach()).sum()),
@@ -76,6 +77,20 @@ class Objective:
             error = value_loss(scores.values, targets)
             total = total + self.value.weight * error / max(1, num_targets(update))
         return total, sums
+
+
+def corrected(batch: Batch, options: CorrectionOptions) -> tuple[Batch, dict[str, float]]:
+    """A batch whose rows weigh what makes up for their sampler, and how far it was off.
+
+    Args:
+        batch: With the trainer's own log-probs before the update; its weights are the kept mass.
+        options: With a level.
+    """
+    log_ratio = torch.from_numpy(batch.old_logprob - batch.sampler_logprob)
+    kept_mass = torch.from_numpy(batch.weight)
+    episode, turn = torch.from_numpy(batch.episode[batch.sequence]), torch.from_numpy(batch.turn_id)
+    weights = correction_weights(log_ratio + kept_mass.log(), episode, turn, options)
+    return replace(batch, weight=weights.numpy()), correction_metrics(log_ratio, weights)
 
 
 def loss_rows(part: Batch, logprobs: torch.Tensor) -> Rows:

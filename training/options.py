@@ -39,6 +39,10 @@ class RolloutOptions(BaseModel):
     max_refills: int = Field(0, ge=0)
     """Dynamic sampling: most further tasks a step that replace groups without variance."""
     temperature: float = Field(1.0, gt=0, le=10.0)
+    top_k: int | None = Field(None, ge=2)
+    """Sample among this many of the most likely tokens; each weighs as much as was kept."""
+    top_p: float | None = Field(None, gt=0, le=1)
+    """Sample among the most likely tokens that have this much of the probability together."""
     max_new_tokens: int = Field(64, ge=1)
     """Most tokens of one turn."""
     max_context: int | None = Field(None, ge=2)
@@ -57,7 +61,12 @@ class RolloutOptions(BaseModel):
 
     def sampling(self) -> Sampling:
         """How training samples."""
-        return Sampling(temperature=self.temperature, max_new_tokens=self.max_new_tokens)
+        return Sampling(
+            temperature=self.temperature,
+            max_new_tokens=self.max_new_tokens,
+            top_k=self.top_k,
+            top_p=self.top_p,
+        )
 
 
 class EvalOptions(BaseModel):
@@ -127,6 +136,7 @@ class TrainOptions(BaseModel):
             part.check()
         self._check_episodes()
         self._check_idle()
+        self._check_truncation()
         self._check_old_tokens()
         if self.mix and self.curriculum:
             raise ConfigError(
@@ -147,11 +157,11 @@ class TrainOptions(BaseModel):
                 f"learn.minibatches is {self.learn.minibatches}, but a step plays only {episodes} "
                 "episodes (rollout.tasks x rollout.group_size)"
             )
-        if rollout.group_size == 1 and self.credit.is_relative:
+        if rollout.group_size * rollout.branch.num_leaves == 1 and self.credit.is_relative:
             raise ConfigError(
                 f"credit.estimator = {estimator!r} compares the rollouts of a task, and "
-                "rollout.group_size = 1 leaves nothing to compare; set it to 2 or more, or take "
-                '"ppo", "reinforce" or "reinforce_pp"'
+                "rollout.group_size = 1 leaves nothing to compare; set it to 2 or more, fork "
+                'episodes (rollout.branch.at), or take "ppo", "reinforce" or "reinforce_pp"'
             )
         if rollout.max_refills and not self.credit.is_relative:
             raise ConfigError(
@@ -179,6 +189,15 @@ class TrainOptions(BaseModel):
             raise ConfigError(
                 "engine.vllm.sleep lends vLLM's memory to the update, but with rollout.lookahead = "
                 "1 vLLM samples meanwhile; leave one of them out"
+            )
+
+    def _check_truncation(self) -> None:
+        name, sampling = self.engine.name, self.rollout.sampling()
+        if sampling.is_truncated and name != "transformers":
+            raise ConfigError(
+                f"engine.name = {name!r} does not say how much of the distribution "
+                "rollout.top_k and rollout.top_p keep, and without it nobody knows what the tokens "
+                'weigh; leave them out, or set engine.name = "transformers"'
             )
 
     def _check_idle(self) -> None:

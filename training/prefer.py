@@ -9,8 +9,8 @@ from pydantic import Field
 
 from turnhalle.agents.lm import LanguageModel
 
-from .chats import Pair
 from .losses.dpo import dpo
+from .pairs import Pair
 from .sft import SftOptions, action_logprobs, batches_of, descend
 
 
@@ -31,7 +31,7 @@ def prefer(
     seed: int,
     on_step: Callable[[int, float], bool] | None = None,
 ) -> None:
-    """Train all weights of a model on pairs.
+    """Train a model, or the adapter on it, on pairs.
 
     The reference is the model as it comes in. What it says of the pairs is computed once, before
     the first step, so no second model is held.

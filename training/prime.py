@@ -7,34 +7,34 @@ exists or from nothing.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field
 from torch.nn.utils import parametrize
 
-from turnhalle.agents.chat import Chat, ChatOptions, load_chat
+from turnhalle.agents.chat import Chat
 from turnhalle.agents.engines.base import Sampling
 from turnhalle.agents.engines.local import TransformersEngine
 from turnhalle.agents.evaluate import Evaluation, evaluate
 from turnhalle.agents.llm import LLMPolicy
 from turnhalle.agents.lm import LanguageModel
-from turnhalle.agents.models import SETTINGS_FILE, ModelOptions, load_model
+from turnhalle.agents.models import held_precision
 from turnhalle.agents.process import tune_process
-from turnhalle.agents.quiet import Quiet
 from turnhalle.envs.errors import ConfigError, StoreError
 from turnhalle.envs.options import EnvOptions
 from turnhalle.envs.seeding import derive_seed
-from turnhalle.envs.tools.formats import from_canonical
 
-from .card import write_card
-from .chats import read_chats, read_pairs
+from .card import write_primed_card
+from .chats import read_chats
 from .demos import Demonstration, demonstrate, to_example
+from .pairs import RaterOptions, read_pairs, sampled_answers
 from .prefer import PreferOptions, prefer
+from .primed import StartOptions, begin, load_saved, save
 from .progress import Listener
-from .scratch import ScratchOptions, new_model, new_tokenizer
 from .sft import SftOptions, fit
+from .stages import Stage, stages_before, write_stages
+from .unused import refuse_unused
 
 
 class DemoOptions(BaseModel):
@@ -56,8 +56,10 @@ class PrimeStage(BaseModel):
 
     sft: SftOptions = SftOptions()
     pairs: str | None = None
-    """JSONL file of preferences (`training/chats.py`): the stage learns those by DPO, and imitates
+    """JSONL file of preferences (`training/pairs.py`): the stage learns those by DPO, and imitates
     nothing."""
+    rater: RaterOptions | None = None
+    """A reward that rates the answers in `pairs`, or the model's own; None asks people's."""
     prefer: PreferOptions = PreferOptions()
     """How it learns from `pairs`."""
     mistakes: float | None = Field(None, ge=0, le=1)
@@ -66,21 +68,31 @@ class PrimeStage(BaseModel):
     """Learn the mistakes too. Else they only show what comes after one, and the policy learns what
     the oracle does there."""
 
+    @property
+    def descent(self) -> SftOptions:
+        """How the stage learns."""
+        return self.sft if self.pairs is None else self.prefer
 
-class PrimeOptions(BaseModel):
+    def check(self, name: str) -> None:
+        """Refuse options that have no effect.
+
+        Raises:
+            ConfigError: Says which.
+        """
+        if self.pairs is None:
+            refuse_unused(
+                name, self, {"sft", "mistakes", "imitate_mistakes"}, f"{name}.pairs unset"
+            )
+        else:
+            refuse_unused(name, self, {"pairs", "rater", "prefer"}, f"{name}.pairs")
+
+
+class PrimeOptions(StartOptions):
     """Everything that a priming is."""
 
-    model_config = ConfigDict(extra="forbid")
-
     demos: list[DemoOptions] = Field([DemoOptions()], min_length=1)
-    chats: list[str] = []
+    chats: list[str] = Field([])
     """JSONL files of chats (`training/chats.py`), imitated along with the demonstrations."""
-    scratch: ScratchOptions | None = None
-    """Make the model from nothing; None starts from `model`."""
-    model: str = "tiny"
-    """Folder or Hugging Face name of the model to start from; all its weights are trained."""
-    device: str = "auto"
-    chat: ChatOptions = ChatOptions()
     stages: list[PrimeStage] = Field([PrimeStage()], min_length=1)
     stop_at: float = Field(0.4, gt=0, le=1)
     """End a stage once success at temperature 1 has reached this in every environment: what
@@ -88,7 +100,21 @@ class PrimeOptions(BaseModel):
     evaluate_every: int = Field(20, ge=1)
     evaluate_tasks: int = Field(200, ge=10)
     max_new_tokens: int = Field(64, ge=1)
-    seed: int = Field(0, ge=0)
+
+    def check(self) -> None:
+        """Refuse what does not go together.
+
+        Raises:
+            ConfigError: Says what, and the fix.
+        """
+        self.check_start()
+        for number, stage in enumerate(self.stages):
+            stage.check(f"stages[{number}]")
+            if self.adapter.rank is not None and stage.descent.snap:
+                raise ConfigError(
+                    f"stages[{number}] is to snap weights, and adapter.rank = {self.adapter.rank} "
+                    "leaves them as they are; leave snap out"
+                )
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +136,7 @@ def prime(options: PrimeOptions, folder: Path, listener: Listener) -> PrimeResul
         ModelError: A model that cannot be used.
         StoreError: The folder exists.
     """
+    options.check()
     if folder.exists() and any(folder.iterdir()):
         raise StoreError(f"{folder} exists and is not empty; give another folder")
     priming = _Priming(options, listener)
@@ -118,10 +145,43 @@ def prime(options: PrimeOptions, folder: Path, listener: Listener) -> PrimeResul
     lm, chat = priming.lm, priming.chat
     assert lm is not None
     assert chat is not None
-    _save(lm, chat, folder)
+    save(lm, chat, folder)
     evaluations, greedy = priming.measure_saved(folder)
-    write_card(folder, options, evaluations, greedy)
+    stages = _history(options, evaluations)
+    write_stages(folder, stages)
+    write_primed_card(
+        folder,
+        options,
+        evaluations,
+        greedy,
+        stages=stages,
+        precision="nf4" if options.adapter.rank is None else held_precision(options.held),
+        is_snapped=options.adapter.rank is None and options.stages[-1].descent.snap is not False,
+    )
     return PrimeResult(folder, evaluations, greedy)
+
+
+def _history(options: PrimeOptions, evaluations: dict[str, Evaluation]) -> list[Stage]:
+    """What the model went through, these stages included."""
+    history = stages_before(options.model, options.start)
+    if options.scratch is not None:
+        history = [Stage(kind="base", what="random weights")]
+    adapter = options.adapter
+    trained = "all weights" if adapter.rank is None else f"an adapter of rank {adapter.rank}"
+    for stage in options.stages:
+        steps = f"{trained}, at most {stage.descent.steps} steps of"
+        if stage.pairs is None:
+            demos = [f"{d.env.id} ({d.episodes})" for d in options.demos if d.episodes]
+            taught = ", ".join([*(f"the oracle of {demo}" for demo in demos), *options.chats])
+            what = f"{steps} imitating {taught}"
+        else:
+            judge = "people" if stage.rater is None else f"the reward {stage.rater.name}"
+            what = f"{steps} DPO on what {judge} preferred in {stage.pairs}"
+        changed = stage.model_dump(mode="json", exclude_defaults=True)
+        kind = "imitation" if stage.pairs is None else "preferences"
+        history.append(Stage(kind=kind, what=what, options=changed))
+    measured = {id: done.success.percent() for id, done in evaluations.items()}
+    return [*history[:-1], history[-1].model_copy(update={"success": measured})]
 
 
 class _Priming:
@@ -141,9 +201,9 @@ class _Priming:
         stage = self.options.stages[number]
         played = self._play(number)
         if self.lm is None or self.chat is None:
-            self.lm, self.chat = self._start(played)
-        lm, chat = self.lm, self.chat
-        steps = stage.prefer.steps if stage.pairs is not None else stage.sft.steps
+            self.lm, self.chat = begin(self.options, played)
+            tune_process(self.lm.num_parameters)
+        lm, chat, steps = self.lm, self.chat, stage.descent.steps
         losses: list[float] = []
 
         def on_step(step: int, loss: float) -> bool:
@@ -163,7 +223,11 @@ class _Priming:
 
         seed = derive_seed("stage", self.options.seed, number)
         if stage.pairs is not None:
-            prefer(lm, read_pairs(Path(stage.pairs), chat), stage.prefer, seed, on_step)
+            sampling = Sampling(max_new_tokens=self.options.max_new_tokens)
+            draw = sampled_answers(TransformersEngine(lm), chat, sampling, seed)
+            pairs = read_pairs(Path(stage.pairs), chat, stage.rater, draw)
+            self.listener.note(f"{len(pairs)} pairs of answers")
+            prefer(lm, pairs, stage.prefer, seed, on_step)
             return
         examples = [to_example(demo, chat, stage.imitate_mistakes) for demo in played]
         examples = [example for example in examples if any(example.is_action)]
@@ -174,17 +238,15 @@ class _Priming:
         fit(lm, examples, stage.sft, seed, on_step)
 
     def measure_saved(self, folder: Path) -> tuple[dict[str, Evaluation], dict[str, Evaluation]]:
-        """The saved model, held in NF4 as training will hold it, at temperature 1 and 0."""
-        held = ModelOptions(name=str(folder), precision="nf4", device=self.options.device)
-        lm = load_model(held)
-        chat = load_chat(str(folder), ChatOptions())
+        """What was saved, held as training will hold it, at temperature 1 and 0."""
+        lm, chat = load_saved(self.options, folder)
         return self._measure(lm, chat, 1.0), self._measure(lm, chat, 0.0)
 
     def _play(self, number: int) -> list[Demonstration]:
         """Demonstrations of a stage; no stage repeats a task of another."""
         stage = self.options.stages[number]
-        if stage.pairs is not None and self.lm is not None:
-            return []
+        if stage.pairs is not None and (self.lm is not None or self.options.scratch is None):
+            return []  # a tokenizer is made of what is demonstrated
         played = list(self.chats)
         for demo, factory in zip(self.options.demos, self.factories, strict=True):
             if not demo.episodes:
@@ -204,45 +266,9 @@ class _Priming:
             played += demos
         return played
 
-    def _start(self, played: Sequence[Demonstration]) -> tuple[LanguageModel, Chat]:
-        """The model to train, read or made from nothing, and how it is spoken to."""
-        options = self.options
-        if options.scratch is None:
-            chat = load_chat(options.model, options.chat)
-            start = ModelOptions(name=options.model, precision="fp32", device=options.device)
-            lm = load_model(start)
-        else:
-            texts = [text for demo in played for text in _texts(demo, options.chat)]
-            tokenizer = new_tokenizer(texts, options.scratch.vocabulary)
-            chat = Chat(tokenizer, options.chat)
-            seed = derive_seed("model", options.seed) % 2**31
-            lm = LanguageModel(new_model(options.scratch, tokenizer, seed).eval())
-        tune_process(lm.num_parameters)
-        return lm, chat
-
     def _measure(self, lm: LanguageModel, chat: Chat, temperature: float) -> dict[str, Evaluation]:
         """Success on held-out tasks, by environment."""
         sampling = Sampling(temperature=temperature, max_new_tokens=self.options.max_new_tokens)
         policy = LLMPolicy("primed", TransformersEngine(lm), chat, sampling)
         tasks = self.options.evaluate_tasks
         return {factory.id: evaluate(factory, policy, tasks) for factory in self.factories}
-
-
-def _texts(demo: Demonstration, chat: ChatOptions) -> list[str]:
-    texts = [message.content for message in demo.opening if message.role != "system"]
-    for exchange in demo.exchanges:
-        format = chat.tool_format or "hermes"
-        texts.append(from_canonical(exchange.action, format, demo.tools))
-        texts += [message.content for message in exchange.answer]
-    return texts
-
-
-def _save(lm: LanguageModel, chat: Chat, folder: Path) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    with Quiet():
-        lm.model.save_pretrained(folder)
-        chat.tokenizer.save_pretrained(folder)
-    settings = chat.options.model_dump_json(exclude={"chat_template"}, exclude_none=True, indent=2)
-    (folder / SETTINGS_FILE).write_text(settings + "\n", encoding="utf-8")
-    # Sampling is the business of whoever samples; a default of the model's would surprise.
-    (folder / "generation_config.json").unlink(missing_ok=True)

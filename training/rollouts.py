@@ -13,14 +13,16 @@ import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, wait
-from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from contextlib import AbstractContextManager, closing, nullcontext
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 from turnhalle.agents.adapters import Snapshot, twin
 from turnhalle.agents.chat import Chat
 from turnhalle.agents.core import Group
 from turnhalle.agents.engines.open import open_engine
 from turnhalle.agents.engines.parity import require_adapter_in_force
+from turnhalle.agents.journal import Journal
 from turnhalle.agents.lm import LanguageModel
 from turnhalle.agents.ranks import ALONE, World
 from turnhalle.envs.registry import EnvFactory
@@ -53,6 +55,7 @@ class Rollouts:
         chat: Chat,
         listener: Listener,
         stop: StopRequest,
+        folder: Path,
         world: World = ALONE,
     ) -> None:
         """Start the engine, and make sure that it samples from the model's adapter.
@@ -74,6 +77,7 @@ class Rollouts:
         self._options, self._lm, self._listener, self._stop = options, lm, listener, stop
         self._world = world
         self._sampler = Sampler(options, factories, self.policy, world)
+        self._journals = None if self._is_exact(factories) else folder / "begun"
         self._ahead: Future[Played] | None = None
         self._is_dropped = False
 
@@ -85,6 +89,7 @@ class Rollouts:
         """
         before = Snapshot(step - 1, self._lm.trainable())
         if self._ahead is None:
+            self._forget(lambda written: written != step)
             played = self._play(step, self.behind or before)
         else:
             played = self._ahead.result()
@@ -118,7 +123,8 @@ class Rollouts:
         watch = self._stop.watch(f"step {step}")
         self.engine.load_adapter(by.version, by.tensors)
         self.policy.drift.clear()
-        groups, metrics = self._sampler.play(
+        sampler = replace(self._sampler, journal=self._journal(step, by.version))
+        groups, metrics = sampler.play(
             step, self.curriculum, lambda done, total: watch(done, total) or self._is_dropped
         )
         drift = sum(self._world.exchange(self.policy.drift), Counter[str]())
@@ -128,6 +134,35 @@ class Rollouts:
         metrics["time/rollout"] = time.perf_counter() - started
         return Played(groups, metrics, by)
 
+    def finished(self, step: int) -> None:
+        """A step is recorded, and what was written down of its batch is not needed any more."""
+        self._forget(lambda written: written == step)
+
+    def _forget(self, is_old: Callable[[int], bool]) -> None:
+        """Remove what was written down of some steps."""
+        if self._journals is not None:
+            for path in self._journals.glob("step-*.jsonl"):
+                if is_old(int(path.name.split("-")[1])):
+                    path.unlink(missing_ok=True)
+
+    def _journal(self, step: int, version: int) -> Journal | None:
+        """Where the rollouts of a batch are written down as they end."""
+        if self._journals is None:
+            return None
+        name = f"step-{step:06d}"
+        found = sorted(self._journals.glob(f"{name}-*.jsonl"))
+        return Journal(self._journals / f"{name}-{self._world.rank}.jsonl", found, version)
+
+    def _is_exact(self, factories: Sequence[EnvFactory]) -> bool:
+        """Does a batch that is played again come to the same bits, and at no great cost?
+
+        Forked rollouts are played again too: what is finished of them is no whole rollout.
+        """
+        rollout, device = self._options.rollout, self._lm.device.type
+        by_clock = rollout.limits.quorum is not None or rollout.limits.episode_timeout_s is not None
+        is_sampled_so = self.engine.capabilities.is_exact and device == "cpu" and not by_clock
+        return bool(rollout.branch.at) or (is_sampled_so and not any(map(_may_block, factories)))
+
     def _advance(self, groups: Sequence[Group]) -> None:
         """Move the curriculum on."""
         if (before := self.curriculum) is None:
@@ -135,6 +170,11 @@ class Rollouts:
         self.curriculum = before.after(groups)
         if self.curriculum.level > before.level:
             self._listener.note(f"difficulty rises to {self.curriculum.level}")
+
+
+def _may_block(factory: EnvFactory) -> bool:
+    with closing(factory.open()) as env:
+        return bool(env.metadata.get("blocking"))
 
 
 def _in_thread(work: Callable[[], Played]) -> Future[Played]:

@@ -7,10 +7,19 @@ from pathlib import Path
 from typing import Any
 
 from turnhalle.agents.adapters import Snapshot
-from turnhalle.envs.errors import StoreError
+from turnhalle.agents.store import FILE, RunStore
+from turnhalle.envs.errors import ConfigError, StoreError
 
-from .checkpoint import checkpoint_state, list_checkpoints, save_checkpoint
+from .checkpoint import (
+    checkpoint_state,
+    list_checkpoints,
+    prune,
+    save_checkpoint,
+    what_is_broken,
+)
 from .learner import Learner
+from .options import TrainOptions
+from .stages import STAGES_FILE
 
 _REFERENCE = "reference"
 
@@ -18,18 +27,21 @@ _REFERENCE = "reference"
 class RunFolder:
     """One run, one folder."""
 
-    def __init__(self, path: Path, *, resume: bool) -> None:
-        """Find the last checkpoint of a run that goes on.
+    def __init__(self, path: Path, options: TrainOptions, *, resume: bool) -> None:
+        """Find the last good checkpoint of a run that goes on.
 
         Raises:
-            StoreError: A new run in a folder that is not empty.
+            StoreError: A new run in a folder that is not empty, or all checkpoints are broken.
+            ConfigError: Other options than those that the run was begun with.
         """
-        self.path = path
+        self.path, self._checkpoints = path, path / "checkpoints"
         self.checkpoint: Path | None = None
         """What to go on from; None begins."""
+        self.broken: dict[Path, str] = {}
+        """Newer checkpoints, and what of each is not as it was written."""
         if resume:
-            found = list_checkpoints(path / "checkpoints")
-            self.checkpoint = found[-1] if found else None
+            self._require(options)
+            self.checkpoint = self._last_good()
         elif path.exists() and any(path.iterdir()):
             raise StoreError(
                 f"{path} exists and is not empty; give another folder, or "
@@ -55,20 +67,71 @@ class RunFolder:
             _copy_adapter(start, partial)
             partial.rename(kept)
 
-    def save(
-        self, state: dict[str, Any], learner: Learner, behind: Snapshot | None, keep: int
-    ) -> Path:
-        """Write a checkpoint."""
-        return save_checkpoint(self.path / "checkpoints", state, learner, behind, keep)
+    def put_aside(self) -> None:
+        """Rename broken checkpoints, so that the run writes them again."""
+        for path in self.broken:
+            aside = path.with_name(f"broken-{path.name}")
+            shutil.rmtree(aside, ignore_errors=True)
+            path.rename(aside)
+
+    def save(self, state: dict[str, Any], learner: Learner, behind: Snapshot | None) -> None:
+        """Write a checkpoint.
+
+        Raises:
+            StoreError: It cannot be written.
+        """
+        save_checkpoint(self._checkpoints, state, learner, behind)
+
+    def prune(self, keep: int, evaluations: list[tuple[int, float]]) -> None:
+        """Drop all checkpoints but the newest ones and the best."""
+        prune(self._checkpoints, keep, evaluations)
 
     def export(self) -> Path:
         """Copy the adapter of the last checkpoint to where people look for it."""
         adapter = self.path / "adapter"
         adapter.mkdir(exist_ok=True)
-        _copy_adapter(list_checkpoints(self.path / "checkpoints")[-1], adapter)
+        _copy_adapter(list_checkpoints(self._checkpoints)[-1], adapter)
         return adapter
+
+    def _require(self, options: TrainOptions) -> None:
+        """Refuse to go on with other options than those of the run; it may be given other steps.
+
+        Raises:
+            ConfigError: Names what differs.
+        """
+        if not (self.path / FILE).is_file():
+            return
+        store = RunStore(self.path, read_only=True)
+        saved = store.get("options")
+        store.close()
+        if saved is None:
+            return  # it was stopped before it had written them
+        begun = TrainOptions.model_validate(saved).model_dump(mode="json") | {
+            "steps": options.steps
+        }
+        for name, value in options.model_dump(mode="json").items():
+            if value != begun[name]:
+                raise ConfigError(
+                    f"a resumed run keeps its options, only its steps may change: {name} was "
+                    f"{begun[name]}, and now is {value}"
+                )
+
+    def _last_good(self) -> Path | None:
+        found = list_checkpoints(self._checkpoints)
+        for path in reversed(found):
+            what = what_is_broken(path)
+            if what is None:
+                return path
+            self.broken[path] = what
+        if found:
+            names = ", ".join(f"{path.name}/{what}" for path, what in self.broken.items())
+            raise StoreError(
+                f"no checkpoint of {self.path} is as it was written ({names}); remove "
+                f"{self._checkpoints} to begin the run anew"
+            )
+        return None
 
 
 def _copy_adapter(source: Path, target: Path) -> None:
-    for path in source.glob("adapter_*"):
+    for path in [*source.glob("adapter_*"), *source.glob(STAGES_FILE)]:
         shutil.copy2(path, target / path.name)

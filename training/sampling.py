@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from turnhalle.agents.chat import Chat
 from turnhalle.agents.core import Group
 from turnhalle.agents.engines.base import Engine
+from turnhalle.agents.journal import Journal
 from turnhalle.agents.llm import LLMPolicy
 from turnhalle.agents.policy import Policy
 from turnhalle.agents.ranks import ALONE, World
@@ -31,6 +32,8 @@ class Sampler:
     policy: Policy
     world: World = ALONE
     """Each rank plays some of the tasks; all get all groups."""
+    journal: Journal | None = None
+    """What is finished of the step's batch already."""
 
     def play(
         self, step: int, curriculum: Curriculum | None, watch: Watch
@@ -76,6 +79,7 @@ class Sampler:
                     watch,
                     limits=rollout.limits,
                     branch=rollout.branch,
+                    journal=self.journal,
                 )
                 groups.update(zip(own, played, strict=True))
         return [groups[number] for number in numbers]

@@ -1,7 +1,8 @@
-"""Supervised fine-tuning on examples: cross-entropy on action tokens, full weights, AdamW.
+"""Supervised fine-tuning on examples: cross-entropy on action tokens, AdamW.
 
-With `snap` the forward pass sees weights snapped to NF4 and gradients pass straight through, so
-that the model loses nothing when it is held in 4 bits.
+All weights of a model are trained, or the adapter that is on it. With `snap` the forward pass sees
+weights snapped to NF4 and gradients pass straight through, so that the model loses nothing when it
+is held in 4 bits.
 """
 
 from __future__ import annotations
@@ -42,8 +43,9 @@ class SftOptions(BaseModel):
     warmup_steps: int = Field(20, ge=0)
     weight_decay: float = Field(0.01, ge=0)
     max_grad_norm: float = Field(1.0, gt=0)
-    snap: bool = True
-    """Train with, and end with, weights that NF4 holds exactly."""
+    snap: bool | None = None
+    """Train with, and end with, weights that NF4 holds exactly; None does where all weights are
+    trained."""
 
 
 class _Snapped(torch.nn.Module):
@@ -60,7 +62,7 @@ def fit(
     seed: int,
     on_step: Callable[[int, float], bool] | None = None,
 ) -> None:
-    """Train all weights of a model on examples.
+    """Train a model, or the adapter on it, on examples.
 
     Args:
         lm: The model; changed in place.
@@ -85,14 +87,16 @@ def descend(
     options: SftOptions,
     on_step: Callable[[int, float], bool] | None = None,
 ) -> None:
-    """Train all weights of a model; `loss` is asked for the next batch's, `on_step` as in `fit`."""
-    model = lm.model
-    model.requires_grad_(True)
-    parameters = list(model.parameters())
+    """Train a model or its adapter; `loss` is asked for the next batch's, `on_step` as in `fit`."""
+    is_full = lm.peft is None
+    if is_full:
+        lm.model.requires_grad_(True)
+    parameters = list(lm.trainable().values())
     optimizer = torch.optim.AdamW(
         parameters, lr=options.learning_rate, betas=(0.9, 0.95), weight_decay=options.weight_decay
     )
-    if options.snap:
+    is_snapped = is_full and options.snap is not False
+    if is_snapped:
         _snap_layers(lm)
     for step in range(options.steps):
         for group in optimizer.param_groups:
@@ -104,9 +108,10 @@ def descend(
         optimizer.step()
         if on_step is not None and on_step(step + 1, value.item()):
             break
-    if options.snap:
+    if is_snapped:
         _keep_snapped(lm)
-    model.requires_grad_(False)
+    if is_full:
+        lm.model.requires_grad_(False)
 
 
 def action_logprobs(

@@ -24,7 +24,8 @@ class StopOptions(BaseModel):
     """Stop once an update moves the policy by more than this, in nats a token."""
     reward_spike: float | None = Field(None, gt=0)
     """Stop once the return exceeds the mean of the last `window` steps by this many of their
-    standard deviations while success does not exceed its own: reward without success is a hack."""
+    standard deviations while success does not exceed its own, or while there are more signs of
+    tampering (`hack_flags`) than in any of them: reward that nothing was done for is a hack."""
     window: int = Field(8, ge=3)
     """Steps that a spike is measured against."""
     patience: int = Field(3, ge=1)
@@ -51,7 +52,10 @@ def reason_to_stop(history: History, options: StopOptions) -> str | None:
         return _collapse("KL of the update", kl, f"above stop.max_kl = {high}", "a lower rate")
     if options.reward_spike is not None and _is_spike(history, options):
         returns = [value for _, value in history("return")][-options.patience :]
-        bound = f"above stop.reward_spike = {options.reward_spike} deviations without more success"
+        bound = (
+            f"above stop.reward_spike = {options.reward_spike} deviations, without more success or "
+            f"with more signs of tampering (hack_flags {_flags(history)[-1]:.3g} a turn)"
+        )
         return _collapse("return", returns, bound, "a look at the best-paid episodes")
     return None
 
@@ -70,15 +74,21 @@ def _collapse(name: str, values: Sequence[float], bound: str, remedy: str) -> st
 def _is_spike(history: History, options: StopOptions) -> bool:
     returns = [value for _, value in history("return")]
     success = [value for _, value in history("success")]
+    flags = _flags(history)
     if len(returns) < options.window + options.patience:
         return False
     before = slice(-options.window - options.patience, -options.patience)
+    last = slice(-options.patience, None)
     bound = statistics.mean(returns[before])
     bound += (options.reward_spike or 0.0) * statistics.stdev(returns[before])
-    usual = statistics.mean(success[before])
+    usual, most = statistics.mean(success[before]), max(flags[before])
     return all(
-        paid > bound and did <= usual
-        for paid, did in zip(
-            returns[-options.patience :], success[-options.patience :], strict=True
-        )
+        paid > bound and (did <= usual or flagged > most)
+        for paid, did, flagged in zip(returns[last], success[last], flags[last], strict=True)
     )
+
+
+def _flags(history: History) -> list[float]:
+    """Signs of tampering a turn by step; a step without any has no such metric."""
+    flagged = dict(history("hack_flags"))
+    return [flagged.get(step, 0.0) for step, _ in history("return")]

@@ -23,7 +23,8 @@ from turnhalle.envs.errors import InterruptedRunError
 from turnhalle.envs.seeding import derive_seed
 
 from .batch import Batch, lay_out
-from .checkpoint import load_behind, load_learner
+from .card import write_adapter_card
+from .checkpoint import best_step, load_behind, load_learner
 from .checks import check_context, open_environments
 from .credit.assign import assign_credit
 from .credit.episodes import Episodes, read_episodes
@@ -79,13 +80,13 @@ class Trainer:
             options: What to do; a resumed run is given its own.
             folder: Where the run lives.
             listener: Who is told.
-            resume: Go on from the last checkpoint in `folder`.
+            resume: Go on from the last good checkpoint in `folder`.
             world: The processes that train together; all are given the same.
 
         Raises:
             ConfigError: Options that cannot work.
             ModelError: A model that cannot be used.
-            StoreError: The folder holds a run already, or none to resume.
+            StoreError: The folder holds a run already, or none to resume, or only broken ones.
         """
         options.check()
         check_ranks(options, world)
@@ -93,7 +94,7 @@ class Trainer:
         self._world, playing = world, world.another()
         factories = open_environments(options)
         check_context(options)
-        self._home = RunFolder(folder, resume=resume)
+        self._home = RunFolder(folder, options, resume=resume)
         state = self._home.state()
         self._step: int = state["step"]
         start = self._home.start(options.start_from)
@@ -107,7 +108,9 @@ class Trainer:
         for note in self._lm.notes:
             listener.note(note)
         self._stop = StopRequest(listener)
-        self._rollouts = Rollouts(options, factories, self._lm, chat, listener, self._stop, playing)
+        self._rollouts = Rollouts(
+            options, factories, self._lm, chat, listener, self._stop, folder, playing
+        )
         self._store = self._begin_store(start, resume)
         reference = Reference(self._lm, start) if options.kl.weight else None
         temperature, objective = options.rollout.temperature, options.objective
@@ -116,6 +119,7 @@ class Trainer:
         if self._home.checkpoint is not None:
             self._go_on(self._home.checkpoint, state)
         self._store.forget_after(self._step)
+        self._faults.of_checkpoints(self._step, self._home.broken)
         self._store.put("options", options.model_dump(mode="json"))
         policy = self._rollouts.policy
         self._examiner = Examiner(factories, policy, options, self._store, listener, playing)
@@ -134,7 +138,9 @@ class Trainer:
             try:
                 before = self._measure(0)
                 if before.success.value < LOW_SUCCESS:
-                    self._warn(_low_success(before, options))
+                    self._world.first(
+                        lambda: self._say(0, "warning", _low_success(before, options))
+                    )
                 while self._step < options.steps:
                     if options.evaluate.every and self._step % options.evaluate.every == 0:
                         self._measure(self._step)  # where a resumed run has not
@@ -155,7 +161,7 @@ class Trainer:
             finally:
                 self._rollouts.drop()
         self._save()
-        adapter = self._world.first(self._home.export)
+        adapter = self._world.first(lambda: self._export(before, after))
         return RunResult(self.folder, adapter, before, after, reason)
 
     def close(self) -> None:
@@ -171,6 +177,7 @@ class Trainer:
             return Unkept()
         store = RunStore(self.folder, create=not resume)
         self._home.keep_start(start)
+        self._home.put_aside()
         return store
 
     def _train_step(self, step: int) -> None:
@@ -207,6 +214,7 @@ class Trainer:
         metrics["time/tokens_per_second"] = tokens / (done - started)
         self._step = step
         self._store.write_step(step, metrics, step_records(groups, credit))
+        self._rollouts.finished(step)
         self._faults.of_episodes(step, groups)
         self.listener.step(step, metrics)
 
@@ -232,22 +240,26 @@ class Trainer:
     def _measure(self, step: int) -> Evaluation:
         """Evaluate the adapter as it is, or recall what was measured after the step."""
         self._rollouts.follow(self._step)
-        return self._examiner.measure(step, self._stop.watch("evaluation"))
+        done = self._examiner.measure(step, self._stop.watch("evaluation"))
+        is_new = self._step == step > 0 and self._world.is_first
+        if is_new and best_step(self._store.metrics("eval/success")) == step:
+            self._save()
+        return done
 
     def _reason_to_stop(self) -> str | None:
         return self._world.first(self._find_reason)
 
     def _find_reason(self) -> str | None:
         reason = reason_to_stop(self._store.metrics, self.options.stop) if self._step else None
-        event = (self._step, "early_stop", reason)
-        if reason is not None and event not in self._store.events():
-            self._store.write_event(*event[:2], reason)
-            self.listener.note(f"stopping early: {reason}")
+        if reason is not None:
+            self._say(self._step, "early_stop", reason, "stopping early: ")
         return reason
 
-    def _warn(self, text: str) -> None:
-        self._store.write_event(self._step, "warning", text)
-        self.listener.note(text)
+    def _say(self, step: int, kind: str, text: str, lead: str = "") -> None:
+        """Write an event down and tell it, once in the life of the run."""
+        if (step, kind, text) not in self._store.events():
+            self._store.write_event(step, kind, text)
+            self.listener.note(f"{lead}{text}")
 
     def _save(self) -> None:
         if not self._world.is_first:
@@ -260,7 +272,14 @@ class Trainer:
         }
         if rollouts.curriculum is not None:
             state["curriculum"] = rollouts.curriculum.to_json()
-        self._home.save(state, self._learner, rollouts.behind, self.options.keep_checkpoints)
+        self._home.save(state, self._learner, rollouts.behind)
+        self._home.prune(self.options.keep_checkpoints, self._store.metrics("eval/success"))
+
+    def _export(self, before: Evaluation, after: Evaluation) -> Path:
+        """Put the adapter, with its card, where people look for it."""
+        adapter, start = self._home.export(), self._home.start(self.options.start_from)
+        write_adapter_card(adapter, self.options, start, self._step, before, after)
+        return adapter
 
     def _go_on(self, checkpoint: Path, state: dict[str, Any]) -> None:
         """Put back what a checkpoint holds besides the adapter."""

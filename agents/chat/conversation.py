@@ -51,13 +51,20 @@ class Conversation:
         self.context = self.chat.prompt(self.opening, self.tools)
         self._segments.append(Segment(list(self.context)))
 
-    def add(self, token_ids: list[int], logprobs: list[float], version: int) -> str | None:
+    def add(
+        self,
+        token_ids: list[int],
+        logprobs: list[float],
+        version: int,
+        kept_mass: list[float] | None = None,
+    ) -> str | None:
         """Take what was sampled; the action in it, or None where it is a summary for later.
 
-        After None the conversation is ready to be sampled from again.
+        After None the conversation is ready to be sampled from again. The arguments are those of
+        a `Segment`.
         """
         before = self.context
-        self._segments.append(Segment(token_ids, logprobs, version))
+        self._segments.append(Segment(token_ids, logprobs, version, kept_mass=kept_mass))
         self.context = before + token_ids
         if self._is_summing_up:
             self._sum_up(token_ids, before)

@@ -58,6 +58,30 @@ def test_a_step_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
     assert store.episode_ids("train") == []
 
 
+def test_a_full_disk_is_said_and_leaves_what_was_there(tmp_path: Path) -> None:
+    """A limit on the size of files, in a process of its own, is what a full disk is."""
+    code = f"""
+        import resource
+        from pathlib import Path
+        from turnhalle.agents.store import RunStore
+        from turnhalle.envs.errors import StoreError
+        store = RunStore(Path({str(tmp_path)!r}), create=True)
+        store.put("kept", 1)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, 200_000))
+        try:
+            store.put("large", "x" * 10**6)
+        except StoreError as error:
+            print(error)
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True
+    )
+    assert "cannot write the run's store" in done.stdout, done.stderr
+    store = RunStore(tmp_path)
+    assert store.get("kept") == 1
+    assert store.get("large") is None
+
+
 def test_what_came_after_a_step_can_be_forgotten(tmp_path: Path) -> None:
     store = RunStore(tmp_path, create=True)
     for step in range(4):
@@ -104,6 +128,7 @@ def as_first_schema(folder: Path) -> None:
     db = sqlite3.connect(folder / FILE)
     db.execute("alter table turns drop column faults")
     db.execute("alter table segments drop column parent")
+    db.execute("alter table segments drop column kept_mass")
     db.execute("alter table episodes drop column fork_parent")
     db.execute("alter table episodes drop column fork_turn")
     db.execute("update meta set value = '1' where key = 'schema'")
@@ -133,7 +158,7 @@ def test_a_store_of_the_first_schema_is_read_as_it_is_and_upgraded_by_a_writer(
     assert writer.episode(1) == without_faults(played())
     assert writer.episode(2) == played()
     writer.close()
-    assert RunStore(tmp_path).get("schema") == 3
+    assert RunStore(tmp_path).get("schema") == 4
     db = sqlite3.connect(tmp_path / FILE)
     rows = db.execute("select advantage from turns where episode = 2 order by turn").fetchall()
     assert rows == [(0.5,), (0.25,)]
@@ -152,6 +177,19 @@ def test_branches_and_forks_are_kept(tmp_path: Path) -> None:
     assert store.episode(1) == branched()
     assert Trajectory.from_json(branched().to_json()) == branched()
     assert branched().to_json()["schema"] == 3
+
+
+def test_what_top_p_kept_is_kept(tmp_path: Path) -> None:
+    record = played()
+    record.turns[0].segments[1].kept_mass = [0.5, 1.0]
+    store = RunStore(tmp_path, create=True)
+    store.write_step(1, {}, [("train", record, None)])
+    assert store.episode(1) == record
+    data = record.to_json()
+    assert Trajectory.from_json(data) == record
+    assert data["schema"] == 4
+    assert "parent" not in data["turns"][0]["segments"][0]
+    assert "kept_mass" not in played().to_json()["turns"][0]["segments"][1]
 
 
 def test_straight_trajectories_are_written_as_before_there_were_branches() -> None:

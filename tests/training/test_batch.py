@@ -115,6 +115,27 @@ def test_masked_skipped_and_silent_episodes_stay_out() -> None:
     assert make_batch([group], credit(np.zeros((2, 1)), [False, False])).num_rows == 0
 
 
+def test_tokens_weigh_what_top_p_kept_and_are_scored_before_it() -> None:
+    played = trajectory([(3, 2), (2, 3)])
+    played.turns[1].segments[1].kept_mass = [0.5, 1.0, 0.8]
+    batch = lay_out([Group(TASK, [played])])
+    assert batch.weight == pytest.approx([1.0, 1.0, 0.5, 1.0, 0.8])
+    sampled = np.array([x for turn in played.turns for x in turn.segments[1].logprobs or ()])
+    assert batch.sampler_logprob == pytest.approx(sampled + np.log(batch.weight))
+    assert (batch.old_logprob == batch.sampler_logprob).all()
+
+
+def test_a_turn_of_no_tokens_at_all_has_no_row_and_spoils_no_other() -> None:
+    played = trajectory([(3, 2), (2, 3)])
+    empty = Turn("", "", 1.0, segments=[Segment([7, 8]), Segment([], [])])
+    played.turns.insert(1, empty)
+    batch = lay_out([Group(TASK, [played])])
+    assert batch.turn.tolist() == [0, 0, 2, 2, 2]
+    assert batch.is_first.tolist() == [True, False, True, False, False]
+    ids = batch.sequences[0]
+    assert [int(ids[p]) for p in batch.position] == [3, 4, 7, 8, 9]
+
+
 def test_the_critic_learns_from_the_first_token_of_every_turn() -> None:
     group = Group(TASK, [trajectory([(2, 2), (1, 3)]), trajectory([(1, 1)])])
     targets = np.array([[0.5, np.nan], [0.7, np.nan]])

@@ -1,4 +1,4 @@
-"""Chats and pairs from files: what is scored, and what is wrong with a line."""
+"""Chats and preferences from files: what is scored, and what is wrong with a line."""
 
 from __future__ import annotations
 
@@ -11,14 +11,19 @@ import pytest
 import torch
 
 from turnhalle.agents.chat import ChatOptions, load_chat
+from turnhalle.agents.engines.base import Sampling
+from turnhalle.agents.engines.local import TransformersEngine
 from turnhalle.agents.models import ModelOptions, load_model
+from turnhalle.envs.core import Message
 from turnhalle.envs.errors import ConfigError, DataError
-from turnhalle.training.chats import read_chats, read_pairs
+from turnhalle.training.chats import read_chats
 from turnhalle.training.demos import to_example
 from turnhalle.training.losses.dpo import dpo
+from turnhalle.training.pairs import RaterOptions, read_pairs, sampled_answers
 from turnhalle.training.prefer import PreferOptions, _margins, prefer
 from turnhalle.training.prime import PrimeOptions, prime
 from turnhalle.training.progress import Silent
+from turnhalle.training.stages import stages_before
 
 TALK = [
     {"role": "system", "content": "Be short."},
@@ -95,6 +100,88 @@ def test_a_line_that_is_no_pair_is_named(
         read_pairs(written(tmp_path / "p.jsonl", line), chat)
 
 
+def answers_of(pairs: list[Any], chat: Any) -> list[tuple[str, str]]:
+    end = "<|im_end|>"
+    return [
+        (decoded(chat, p.chosen).removesuffix(end), decoded(chat, p.rejected).removesuffix(end))
+        for p in pairs
+    ]
+
+
+def test_of_rated_answers_every_two_that_differ_are_a_pair(make_model: Any, tmp_path: Path) -> None:
+    chat = load_chat(str(make_model()), ChatOptions())
+    rated = [{"text": "a", "rating": 3}, {"text": "b", "rating": 5}, {"text": "c", "rating": 3}]
+    flat = [{"text": "x", "rating": 1}, {"text": "y", "rating": 1}]
+    lines = ({"messages": TALK, "answers": rated}, {"prompt": "Hi", "answers": flat})
+    pairs = read_pairs(written(tmp_path / "p.jsonl", *lines), chat)
+    assert answers_of(pairs, chat) == [("b", "a"), ("b", "c")]
+    with pytest.raises(DataError, match=r"no two answers .* are rated differently"):
+        read_pairs(written(tmp_path / "flat.jsonl", lines[1]), chat)
+
+
+def test_the_pairs_of_reward_fit_are_read_too(make_model: Any, tmp_path: Path) -> None:
+    chat = load_chat(str(make_model()), ChatOptions())
+    line = {"prompt": "How are you?", "chosen": "Fine.", "rejected": "No."}
+    (pair,) = read_pairs(written(tmp_path / "p.jsonl", line), chat)
+    assert answers_of([pair], chat) == [("Fine.", "No.")]
+    assert "How are you?" in chat.tokenizer.decode(pair.chosen.token_ids)
+
+
+def test_a_reward_rates_what_nobody_has(make_model: Any, tmp_path: Path) -> None:
+    """Answers from the file, and the model's own where there are none."""
+    chat = load_chat(str(make_model()), ChatOptions())
+    lm = load_model(ModelOptions(name=str(make_model()), precision="fp32", device="cpu"))
+    sampling = Sampling(max_new_tokens=6)
+    draw = sampled_answers(TransformersEngine(lm), chat, sampling, seed=0)
+    rater = RaterOptions(
+        name="length", options={"low": 1, "high": 3, "unit": "characters"}, samples=3
+    )
+    given = {"messages": TALK, "answers": [{"text": "far too long"}, {"text": "4"}]}
+    path = written(tmp_path / "p.jsonl", given, {"prompt": "Say a word."})
+    pairs = read_pairs(path, chat, rater, draw)
+    assert answers_of(pairs, chat)[0] == ("4", "far too long")
+    own = draw([[Message(role="user", content="Say a word.")]], 3)[0]
+    assert len(set(own)) == 3
+    drawn = {text for two in answers_of(pairs, chat)[1:] for text in two}
+    assert drawn
+    assert drawn <= set(own)
+    assert draw([[Message(role="user", content="Say a word.")]], 3)[0] == own  # by the seed alone
+    with pytest.raises(DataError, match="line 2: has no answers"):
+        read_pairs(path, chat, rater)
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ({"prompt": "x"}, "needs chosen and rejected, or two answers with a rating"),
+        ({"prompt": "x", "answers": [{"text": "a", "rating": 1}]}, "or two answers with a rating"),
+        (
+            {"prompt": "x", "answers": [{"text": "a"}, {"text": "b"}]},
+            "a reward rates those without",
+        ),
+        ({"prompt": "x", "answers": "ab"}, "answers: must be a list of objects"),
+        ({"prompt": "x", "answers": [{"text": 1}]}, r"answers\[0\]: text: must be a text"),
+        (
+            {"prompt": "x", "answers": [{"text": "a", "rating": "good"}]},
+            r"answers\[0\]: rating: must be a number, got 'good'",
+        ),
+    ],
+)
+def test_ratings_that_cannot_be_used_are_named(
+    make_model: Any, tmp_path: Path, line: dict[str, Any], said: str
+) -> None:
+    chat = load_chat(str(make_model()), ChatOptions())
+    with pytest.raises(DataError, match=f"line 1.*{said}"):
+        read_pairs(written(tmp_path / "p.jsonl", line), chat)
+
+
+def test_a_rater_does_not_overrule_people(make_model: Any, tmp_path: Path) -> None:
+    chat = load_chat(str(make_model()), ChatOptions())
+    line = {"prompt": "x", "chosen": "a", "rejected": "b"}
+    with pytest.raises(ConfigError, match="choices of people's already; leave the stage's rater"):
+        read_pairs(written(tmp_path / "p.jsonl", line), chat, RaterOptions(name="length"))
+
+
 def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"no file .*none\.jsonl"):
         read_chats(tmp_path / "none.jsonl")
@@ -163,6 +250,12 @@ def test_chats_and_pairs_are_stages_of_a_priming(tmp_path: Path, make_model: Any
     card = (result.folder / "README.md").read_text(encoding="utf-8")
     assert '"pairs": ' in card
     assert '"chats": ' in card
+    assert [stage.kind for stage in stages_before(str(result.folder))] == [
+        "base",
+        "imitation",
+        "preferences",
+    ]
+    assert f"at most 2 steps of DPO on what people preferred in {pairs}" in card
     nothing = options.model_copy(update={"chats": []})
     with pytest.raises(ConfigError, match=r"stages\[0\] has nothing to imitate"):
         prime(nothing, tmp_path / "none", Silent())

@@ -242,6 +242,27 @@ def test_a_stale_sampler_is_measured_and_weighed(make_model: Any) -> None:
     assert metrics["sampler/kl"] > 0.01
 
 
+def test_what_top_p_kept_is_a_factor_of_every_correction(make_model: Any) -> None:
+    mass = np.linspace(0.3, 1.0, 24).astype(np.float32)
+    for level in ("token", "turn", "geometric", "sequence"):
+        correction = CorrectionOptions(level=level)  # type: ignore[arg-type]
+        one = objective_learner(make_model(), LearnOptions(), Objective(correction=correction))
+        batch = replace(random_batch(one), weight=mass)
+        done, metrics = one.prepare(batch)
+        assert metrics["sampler/kl"] == pytest.approx(0.0, abs=1e-6)  # the sampler is the policy
+        assert metrics["sampler/kept_mass"] == pytest.approx(mass.mean())
+        wanted = {
+            "token": mass,
+            "turn": np.repeat(mass.reshape(-1, 2).prod(1), 2),
+            "geometric": np.repeat(mass.reshape(-1, 4).prod(1) ** 0.25, 4),
+            "sequence": np.repeat(mass.reshape(-1, 4).prod(1), 4),
+        }[level]
+        assert done.weight == pytest.approx(wanted, abs=1e-4)
+    plain, metrics = learner(make_model()).prepare(batch)
+    assert (plain.weight == mass).all()
+    assert set(metrics) == {"sampler/kept_mass", "sampler/ess"}
+
+
 def test_the_critic_learns_what_turns_are_worth(make_model: Any) -> None:
     objective = Objective(value=ValueOptions(learning_rate=0.1))
     options = LearnOptions(minibatches=1, learning_rate=1e-4)
@@ -255,6 +276,13 @@ def test_the_critic_learns_what_turns_are_worth(make_model: Any) -> None:
         one.update(batch, 1e-4, seed=step)
     learned = one.values(batch, shape)
     assert np.abs(learned - [1.0, -0.5]).mean() < 0.2
+
+
+def test_of_no_episodes_at_all_a_critic_says_nothing(make_model: Any) -> None:
+    one = objective_learner(make_model(), LearnOptions(), Objective(value=ValueOptions()))
+    nothing = random_batch(one).select([])
+    assert one.prepare(nothing) == (nothing, {})
+    assert (one.values(nothing, (3, 2)) == np.zeros((3, 2))).all()
 
 
 def test_episodes_with_log_probs_that_are_no_numbers_are_named_and_left_out(
@@ -330,10 +358,31 @@ def test_out_of_memory_halves_the_micro_batch_and_changes_nothing_else(
     monkeypatch.setattr(learner_module, "score", small)
     done = one.update(batch, 1e-2, seed=0)
     monkeypatch.undo()
-    assert "halved" in done.notes[0]
+    assert {kind for kind, _ in done.notes} == {"out_of_memory"}
+    assert "halved" in done.notes[0][1]
     assert one.micro_batch_tokens < 120
     wanted = same.update(batch, 1e-2, seed=0)
     assert done.metrics == pytest.approx(wanted.metrics, rel=1e-4, abs=1e-6)
+
+
+def test_scoring_before_an_update_halves_too(
+    make_model: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a correction, a reference and a critic ask for; the next update tells."""
+    one = objective_learner(make_model(), LearnOptions(), Objective(value=ValueOptions()))
+    batch = random_batch(one)
+    real = learner_module.score
+
+    def small(lm: Any, part: Batch, *rest: Any) -> Any:
+        if len(part.sequences) > 2:
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+        return real(lm, part, *rest)
+
+    wanted = one.values(batch, (6, 2)), one._score_all(batch)
+    monkeypatch.setattr(learner_module, "score", small)
+    assert (one.values(batch, (6, 2)) == wanted[0]).all()
+    assert one._score_all(batch) == pytest.approx(wanted[1], abs=1e-5)
+    assert {kind for kind, _ in one.update(batch, 1e-2, seed=0).notes} == {"out_of_memory"}
 
 
 def test_a_sequence_that_alone_is_too_much_ends_the_run_with_the_remedy(

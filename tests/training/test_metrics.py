@@ -31,6 +31,15 @@ def test_faults_are_rates_of_turns_and_masked_episodes_have_no_say() -> None:
     assert metrics["faults/no_call"] == 0.25
     assert metrics["reward/exact"] == metrics["success"] == metrics["masked_episodes"] == 1.0
     assert "faults/refused" not in metrics
+    assert "hack_flags" not in metrics
+
+
+def test_signs_of_tampering_are_one_number() -> None:
+    faults = ({"tamper/custom_type": 2, "no_call": 1}, {"tamper/left_children": 1})
+    turns = [Turn("", "", 0.0, faults=given) for given in faults]
+    groups = [Group(TASK, [Trajectory(TASK, 0, turns, stop=StopReason.FINISHED)])]
+    metrics = rollout_metrics(groups, assign_credit(read_episodes(groups), CreditOptions()))
+    assert metrics["hack_flags"] == 1.5
 
 
 def test_a_critic_is_measured_where_it_has_targets() -> None:

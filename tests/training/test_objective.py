@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -52,6 +53,23 @@ def test_sequences_of_one_episode_may_be_in_different_parts(name: Any, normalise
         assert sum(float(t) for t, _ in done) == pytest.approx(float(total), rel=1e-5)
         for key, value in sums.items():
             assert sum(s[key] for _, s in done) == pytest.approx(value, rel=1e-4, abs=1e-6)
+
+
+@pytest.mark.parametrize("is_weighted", [True, False])
+def test_kl_and_entropy_are_weighed_as_the_tokens_are(is_weighted: bool) -> None:
+    """Tokens of another sampler stand for the policy's by their weight; 0 says nothing at all."""
+    loss = LossOptions(entropy_bonus=0.5, normaliser="constant", constant_tokens=1)
+    objective = Objective(loss, KlOptions(weight=0.1, is_weighted=is_weighted))
+    whole = batch()
+    weight = np.array([1, 0, 2, 1, 1, 0, 1, 1, 3], dtype=np.float32)
+    weighed, plain = replace(whole, weight=weight), replace(whole, weight=np.ones_like(weight))
+    gradients = []
+    for given in (weighed, plain):
+        logprobs = scores(given).logprobs.requires_grad_()
+        total, _ = objective.of_part(given, replace(scores(given), logprobs=logprobs), given)
+        gradients.append(torch.autograd.grad(total, logprobs)[0].numpy())
+    is_proportional = np.allclose(gradients[0], weight * gradients[1], rtol=1e-5)
+    assert is_proportional == is_weighted
 
 
 def test_the_sequence_normaliser_means_episodes() -> None:

@@ -35,6 +35,14 @@ from turnhalle.training.trainer import Trainer
             {"engine": {"name": "vllm", "vllm": {"sleep": True}}, "rollout": {"lookahead": 1}},
             "vLLM samples meanwhile; leave one of them out",
         ),
+        (
+            {"engine": {"name": "vllm"}, "rollout": {"top_p": 0.9}},
+            "does not say how much of the distribution rollout.top_k and rollout.top_p keep",
+        ),
+        (
+            {"engine": {"name": "http://localhost:1"}, "rollout": {"top_k": 9}},
+            'or set engine.name = "transformers"',
+        ),
         ({"engine": {"adapter_folder": "a"}}, "engine.adapter_folder = 'a' has no effect with"),
         ({"engine": {"name": "vllm", "cache_gib": 1}}, "with engine.name = 'vllm'; leave it out"),
         ({"engine": {"vllm": {"sleep": True}}}, "with engine.name = 'transformers'; leave it out"),
@@ -53,6 +61,12 @@ def test_a_group_of_one_is_fine_where_nothing_is_compared() -> None:
     for estimator in ("ppo", "reinforce", "reinforce_pp"):
         given = {"rollout": {"group_size": 1}, "credit": {"estimator": estimator}}
         TrainOptions.model_validate(given).check()
+
+
+def test_a_group_of_one_is_fine_where_it_is_forked() -> None:
+    rollout = {"group_size": 1, "branch": {"at": [1], "factor": 3}}
+    given = {"rollout": rollout, "credit": {"estimator": "tree"}}
+    TrainOptions.model_validate(given).check()
 
 
 def test_a_context_that_the_model_does_not_know_is_refused_unread(

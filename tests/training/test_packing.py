@@ -204,7 +204,7 @@ def test_trees_that_differ_from_rows_are_found_at_the_first_batch(
     batch = rollouts(lm)
     assert one.packing.layout.is_tree
     done = one.update(batch, 1e-3, seed=0)
-    assert "as token trees the log-probs of qwen3 differ by up to" in done.notes[0]
+    assert "as token trees the log-probs of qwen3 differ by up to" in done.notes[0][1]
     assert not one.packing.layout.is_tree
     same = Learner(right, LearnOptions(minibatches=1, packing="rows"), 1.0)
     wanted = same.update(batch, 1e-3, seed=0)

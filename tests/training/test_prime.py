@@ -9,17 +9,25 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 import turnhalle as th
 from turnhalle.agents.chat import ChatOptions, load_chat
+from turnhalle.agents.engines.base import Sampling
+from turnhalle.agents.engines.local import TransformersEngine
+from turnhalle.agents.evaluate import evaluate
+from turnhalle.agents.llm import LLMPolicy
 from turnhalle.agents.models import ModelOptions, load_model, load_tokenizer, read_settings
 from turnhalle.envs.errors import ConfigError, ModelError, StoreError
 from turnhalle.envs.registry import EnvFactory, resolve
 from turnhalle.training.card import weights_digest
 from turnhalle.training.demos import demonstrate, to_example
+from turnhalle.training.options import TrainOptions
 from turnhalle.training.prime import PrimeOptions, prime
 from turnhalle.training.progress import Silent
 from turnhalle.training.scratch import ScratchOptions, new_tokenizer
+from turnhalle.training.stages import stages_before
+from turnhalle.training.trainer import Trainer
 
 
 class Parrot(th.TextEnv):
@@ -42,6 +50,9 @@ class Parrot(th.TextEnv):
 
 
 HERE = f"{__file__}:Parrot"
+NAME = f"{Path(__file__).name}:Parrot"
+"""As it calls itself."""
+QUICK = {"sft": {"steps": 2, "batch_tokens": 256}}
 
 
 def options(**changes: Any) -> PrimeOptions:
@@ -94,6 +105,76 @@ def test_the_model_keeps_how_it_is_spoken_to(primed: Path) -> None:
     assert read_settings(str(primed)) == read_settings("tiny")
 
 
+@pytest.fixture(scope="module")
+def primed_adapter(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An adapter on a base in 4 bits, after imitation and preferences."""
+    folder = tmp_path_factory.mktemp("adapters") / "parrot"
+    pairs = folder.parent / "pairs.jsonl"
+    rated = [{"text": "a", "rating": 2}, {"text": "b", "rating": 1}]
+    pairs.write_text(json.dumps({"prompt": "7 a", "answers": rated}) + "\n", encoding="utf-8")
+    stages = [
+        {"sft": {"steps": 60, "batch_tokens": 1024, "warmup_steps": 5, "learning_rate": 5e-3}},
+        {"pairs": str(pairs), "prefer": {"steps": 2}},
+    ]
+    prime(options(adapter={"rank": 8, "precision": "nf4"}, stages=stages), folder, Silent())
+    return folder
+
+
+def test_an_adapter_is_primed_on_a_base_that_stays_as_it_is(primed_adapter: Path) -> None:
+    weights = load_file(primed_adapter / "adapter_model.safetensors")
+    assert all("lora_" in name for name in weights)
+    assert {t.shape[0] for name, t in weights.items() if "lora_A" in name} == {8}
+    assert not (primed_adapter / "model.safetensors").exists()
+    lm = load_model(ModelOptions(name="tiny", precision="nf4"), adapter=primed_adapter)
+    policy = LLMPolicy(
+        "primed",
+        TransformersEngine(lm),
+        load_chat("tiny", ChatOptions()),
+        Sampling(max_new_tokens=4),
+    )
+    assert evaluate(resolve(HERE), policy, 50).success.value > 0.4, "one in eight before"
+    card = (primed_adapter / "README.md").read_text(encoding="utf-8")
+    assert weights_digest(primed_adapter) in card
+    assert "snapped" not in card
+    with pytest.raises(ModelError, match=f"is an adapter: .* --set start_from={primed_adapter}"):
+        load_model(ModelOptions(name=str(primed_adapter)))
+
+
+def test_the_cards_tell_all_stages_from_the_base_to_reinforcement_learning(
+    primed_adapter: Path, tmp_path: Path
+) -> None:
+    """Priming goes on from an adapter, and so does training; each copies what was before."""
+    again = options(adapter={"rank": 8, "start_from": str(primed_adapter)}, stages=[QUICK])
+    prime(again, tmp_path / "again", Silent())
+    given = TrainOptions.model_validate(
+        {
+            "env": {"id": HERE},
+            "start_from": str(tmp_path / "again"),
+            "rollout": {"tasks": 4, "group_size": 4, "max_new_tokens": 4},
+            "evaluate": {"tasks": 10, "every": 0},
+            "steps": 1,
+        }
+    )
+    trainer = Trainer(given, tmp_path / "run", Silent())
+    result = trainer.run()
+    trainer.close()
+    stages = stages_before("tiny", result.adapter)
+    assert [stage.kind for stage in stages] == [
+        "base",
+        "imitation",
+        "preferences",
+        "imitation",
+        "reinforcement",
+    ]
+    assert stages[0].what == "tiny"
+    assert stages[2].success.keys() == {NAME}
+    assert stages[-1].success == {NAME: result.after.success.percent()}
+    card = (result.adapter / "README.md").read_text(encoding="utf-8")
+    assert f"| after | {result.after.success.percent()} |" in card
+    assert "| 4 | reinforcement | 1 steps of grpo with the loss ppo in" in card
+    assert '"start_from"' in card
+
+
 def test_a_model_can_be_made_from_nothing(tmp_path: Path) -> None:
     scratch = {"vocabulary": 320, "hidden": 64, "intermediate": 64, "layers": 1, "heads": 2}
     given = options(scratch=scratch, chat={"system_prompt": ""})
@@ -119,6 +200,32 @@ def test_priming_ends_once_it_is_good_enough(tmp_path: Path) -> None:
 def test_shapes_that_four_bits_cannot_hold_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"scratch.hidden must be a multiple of 64, got 96"):
         prime(options(scratch={"hidden": 96}), tmp_path / "x", Silent())
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"adapter": {"alpha": 4}}, "adapter.alpha = 4 has no effect with adapter.rank unset"),
+        ({"adapter": {"rank": 4}, "scratch": {}}, "leave adapter.rank out, or scratch"),
+        (
+            {"adapter": {"rank": 4}, "stages": [{"sft": {"snap": True}}]},
+            r"stages\[0\] is to snap weights, and adapter.rank = 4 leaves them",
+        ),
+        (
+            {"stages": [{"rater": {"name": "length"}}]},
+            r"stages\[0\].rater = .* has no effect with stages\[0\].pairs unset",
+        ),
+        (
+            {"stages": [{"pairs": "p.jsonl", "mistakes": 0.1}]},
+            r"stages\[0\].mistakes = 0.1 has no effect with stages\[0\].pairs",
+        ),
+    ],
+)
+def test_options_that_do_not_go_together_are_refused(
+    changes: dict[str, Any], said: str, tmp_path: Path
+) -> None:
+    with pytest.raises(ConfigError, match=said):
+        prime(options(**changes), tmp_path / "x", Silent())
 
 
 def test_what_cannot_be_primed_is_refused(tmp_path: Path) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from turnhalle.training.stopping import History, StopOptions, reason_to_stop
@@ -45,13 +47,19 @@ def test_reward_that_jumps_without_success_is_a_hack() -> None:
     options = StopOptions(reward_spike=4.0, window=4, patience=2)
     usual, success = [0.5, 0.6, 0.4, 0.5], [0.5, 0.5, 0.6, 0.4]
 
-    def reason(paid: list[float], did: list[float]) -> str | None:
+    def reason(paid: list[float], did: list[float], flags: Any = ()) -> str | None:
+        given = history(**{"return": usual + paid, "success": success + did})
         return reason_to_stop(
-            history(**{"return": usual + paid, "success": success + did}), options
+            lambda name: list(flags) if name == "hack_flags" else given(name), options
         )
 
     assert "reward_spike" in (reason([2.0, 2.1], [0.4, 0.5]) or "")
     assert reason([2.0, 2.1], [0.9, 0.9]) is None  # success rose with it
+    said = reason([2.0, 2.1], [0.9, 0.9], [(1, 0.1), (5, 0.3), (6, 0.25)])
+    assert "more signs of tampering (hack_flags 0.25 a turn)" in (said or "")
+    assert reason([2.0, 2.1], [0.9, 0.9], [(1, 0.3), (5, 0.3), (6, 0.4)]) is None  # not more
+    assert reason([2.0, 2.1], [0.9, 0.9], [(6, 0.3)]) is None  # not in every step
+    assert reason([0.5, 0.5], [0.9, 0.9], [(5, 0.3), (6, 0.3)]) is None  # it did not pay
     assert reason([2.0, 0.5], [0.4, 0.5]) is None  # it did not last
     assert reason([0.7, 0.7], [0.4, 0.5]) is None  # no jump
     assert reason_to_stop(history(**{"return": [9.0] * 5, "success": [0.0] * 5}), options) is None

@@ -53,6 +53,15 @@ class Broken(th.TextEnv):
         return th.End("", success=len(action) % 2 == 0, reward=float(len(action) % 3))
 
 
+class NeverWorks(Broken):
+    """Breaks in every task that is trained on."""
+
+    def respond(self, action: str) -> th.Reply:
+        if self.task.split == "train":
+            raise RuntimeError("out of order")
+        return th.End("", success=True, reward=1.0)
+
+
 class Chatty(th.TextEnv):
     """Goes on for four turns, whatever is said."""
 
@@ -124,6 +133,7 @@ def test_a_run_records_everything(finished: Path) -> None:
     sampled = [s for turn in episode.turns for s in turn.segments if s.is_sampled]
     assert sampled[0].adapter_version == 2
     assert [p.name for p in sorted((finished / "checkpoints").iterdir())] == [
+        "best",
         "step-000002",
         "step-000004",
     ]
@@ -220,6 +230,32 @@ def test_existing_folders_are_never_overwritten(finished: Path, tmp_path: Path) 
     assert adapter_bytes(finished) == before
     with pytest.raises(StoreError, match="holds no run"):
         Trainer(options(), tmp_path / "nothing", Silent(), resume=True)
+
+
+def test_a_resumed_run_keeps_its_options(finished: Path) -> None:
+    before = adapter_bytes(finished)
+    for changes in ({"seed": 1}, {"credit": {"estimator": "ppo"}}, {"kl": {"weight": 0.1}}):
+        name = next(iter(changes))
+        with pytest.raises(ConfigError, match=f"only its steps may change: {name} was"):
+            Trainer(options(**changes), finished, Silent(), resume=True)
+    assert adapter_bytes(finished) == before
+
+
+@pytest.mark.parametrize("estimator", ["grpo", "ppo"])
+def test_a_step_without_an_episode_that_counts_changes_nothing(
+    estimator: str, tmp_path: Path
+) -> None:
+    given = options(
+        env={"id": f"{__file__}:NeverWorks"},
+        credit={"estimator": estimator},
+        kl={"weight": 0.1, "place": "reward"},
+        evaluate={"tasks": 10, "every": 0},
+        steps=1,
+    )
+    train(given, tmp_path / "run")
+    metrics = recorded(tmp_path / "run")
+    assert metrics["masked_episodes"] == [(1, 16.0)]
+    assert "loss" not in metrics
 
 
 def test_broken_episodes_are_masked_counted_and_written_down(tmp_path: Path) -> None:
@@ -319,6 +355,27 @@ def test_rewritten_histories_train_on_the_contexts_that_were_sampled_from(
     assert store.metrics("drift/branches")[0][1] > 0
     assert store.metrics("parity")[0][1] < 1e-4
     assert len(store.metrics("loss")) == 1
+
+
+@pytest.mark.parametrize("correction", [{}, {"level": "token"}], ids=["unset", "token"])
+def test_tokens_of_top_p_weigh_what_was_kept(correction: dict[str, Any], tmp_path: Path) -> None:
+    """The engine's log-probs before it left tokens out are the trainer's."""
+    rollout = {"tasks": 4, "group_size": 4, "max_new_tokens": 32, "top_p": 0.8}
+    every = {"tasks": 10, "every": 0}
+    given = options(rollout=rollout, correction=correction, steps=1, evaluate=every)
+    train(given, tmp_path / "run")
+    store = RunStore(tmp_path / "run", read_only=True)
+    assert store.metrics("parity")[0][1] < 1e-4
+    assert 0.8 <= store.metrics("sampler/kept_mass")[0][1] < 1.0
+    assert 0.9 < store.metrics("sampler/ess")[0][1] < 1.0
+    assert store.metrics("kl")[0][1] < 1e-2
+    if correction:
+        assert store.metrics("sampler/kl")[0][1] < 1e-6
+    for id in store.episode_ids("train") + store.episode_ids("eval"):
+        for turn in store.episode(id).turns:
+            for segment in filter(lambda s: s.is_sampled, turn.segments):
+                assert len(segment.kept_mass or ()) == len(segment.token_ids)
+                assert min(segment.kept_mass or ()) > 0.8 - 1e-6
 
 
 def test_a_summary_that_would_never_be_asked_for_is_refused(tmp_path: Path) -> None:

@@ -24,10 +24,11 @@ class Credit:
     worth: Floats
     """`[E, K]` advantages, 0 behind the end and in masked episodes."""
     teaches: NDArray[np.bool_]
-    """`[E]` False where all advantages of the episode's group are exactly 0."""
+    """`[E]` False where nothing can be learned of the episode's group: all its advantages are
+    exactly 0, and no critic has a target in it."""
     num_groups: int
     num_teaching: int
-    """Groups with an advantage that is not 0."""
+    """Groups that something can be learned of."""
     value_targets: Floats | None = None
     """`[E, K]` what a critic should say before the turn, NaN where nothing is known."""
 
@@ -49,10 +50,11 @@ def assign_credit(episodes: Episodes, options: CreditOptions) -> Credit:
     """An advantage for every turn of a step, by the estimator that the options name."""
     worth = ESTIMATORS[options.estimator](episodes, options)
     moves = np.any(worth != 0.0, axis=1)
-    teaching = np.unique(episodes.group[moves])
     targets = None
     if options.needs_values:
         _, targets = gae(episodes, options.gamma, options.gae_lambda)
+        moves |= np.any(~np.isnan(targets), axis=1)
+    teaching = np.unique(episodes.group[moves])
     return Credit(
         worth=worth,
         teaches=np.isin(episodes.group, teaching),

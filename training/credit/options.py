@@ -34,8 +34,8 @@ class CreditOptions(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     estimator: EstimatorName = "grpo"
-    gamma: float = Field(1.0, gt=0, le=1)
-    """Discount of a turn."""
+    gamma: float = Field(1.0, ge=0, le=1)
+    """Discount of a turn; 0 leaves each turn its own reward."""
     gae_lambda: float = Field(0.95, ge=0, le=1)
     """PPO: 1 trusts the returns, 0 the critic."""
     is_whitened: bool = True

@@ -107,8 +107,8 @@ class KlOptions(BaseModel):
     """In the loss it moves every token by its own estimate; in the reward each turn pays the sum of
     its tokens' estimates, and credit carries it back to earlier turns."""
     is_weighted: bool = True
-    """In the loss: weigh the estimate by the ratio, so that its gradient is the KL's, whatever
-    policy sampled."""
+    """In the loss: weigh the estimate by the ratio, and by the correction for another sampler, so
+    that its gradient is the KL's, whatever policy sampled."""
 
     def check(self) -> None:
         """Refuse parameters that cannot work together.

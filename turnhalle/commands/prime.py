@@ -61,7 +61,10 @@ def prime(
     for id, evaluation in result.evaluations.items():
         console.print(f"{id}: held-out success {evaluation.success.percent()}")
     name = env or options.demos[0].env.id
+    if options.adapter.rank is None:
+        made, start = "model", f"--model {folder}"
+    else:
+        made, start = "adapter", f"--model {options.model} --set start_from={folder}"
     console.print(
-        f"model  {folder}\nnext   turnhalle train --env {name} --model {folder}",
-        soft_wrap=True,
+        f"{made:7} {folder}\nnext    turnhalle train --env {name} {start}", soft_wrap=True
     )

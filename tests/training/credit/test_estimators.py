@@ -244,6 +244,23 @@ def test_groups_that_teach_nothing_are_named() -> None:
     assert credited(read_episodes(groups), "grpo").teaches.tolist() == [0, 0, 1, 1, 0, 0]
 
 
+def test_a_critic_learns_of_groups_that_the_policy_does_not() -> None:
+    """All are worth the same, and more than it expected."""
+    got = credited(read_episodes([group([1.0], [1.0]), group([1.0], masked=(0,))]), "ppo")
+    assert not got.worth.any()
+    assert got.teaches.tolist() == [True, True, False]
+    assert got.value_targets[:2, 0].tolist() == [1.0, 1.0]
+
+
+def test_without_a_future_a_turn_is_worth_its_own_reward() -> None:
+    got = worth([group([1.0, 5.0], [0.0, 5.0])], "reward_to_go", gamma=0.0)
+    assert close(got, [[1.0, 0.0], [-1.0, 0.0]])
+    values = np.array([[0.25, 0.5]])
+    advantages, targets = gae(replace(read_episodes([group([1.0, 5.0])]), values=values), 0.0, 0.9)
+    assert close(advantages, [[0.75, 4.5]])
+    assert close(targets, [[1.0, 5.0]])
+
+
 @pytest.mark.parametrize("estimator", ALL)
 def test_the_order_of_groups_and_episodes_changes_nothing(estimator: Any) -> None:
     rng = np.random.default_rng(0)

@@ -228,6 +228,17 @@ def test_the_entropy_surrogate_has_the_gradient_of_the_entropy() -> None:
     assert torch.allclose(found, true, atol=1e-12)
 
 
+def test_a_token_that_surprises_as_much_as_any_moves_no_entropy() -> None:
+    """H is the baseline: where all tokens are as likely there is no noise at all."""
+    logprobs = torch.full((5,), -math.log(5.0), dtype=torch.float64, requires_grad=True)
+    number = torch.arange(5)
+    rows = Rows(logprobs, logprobs.detach(), torch.zeros(5, dtype=torch.float64), number, number)
+    surrogate = entropy_surrogate(rows, torch.full((5,), math.log(5.0), dtype=torch.float64))
+    assert torch.allclose(
+        gradient(surrogate, rows), torch.zeros(5, dtype=torch.float64), atol=1e-15
+    )
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_on_a_softmax_bandit_the_gradient_is_the_analytic_one(name: Any) -> None:
     """On tokens of the policy itself, E[grad loss] = -grad E[reward], whatever the baseline."""
