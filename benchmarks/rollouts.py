@@ -57,7 +57,8 @@ class Game(th.TextEnv):
         return f"{OPENING}Game {self.instance['game']}: reach the goal. Guess."
 
     def respond(self, action: str) -> th.Reply:
-        time.sleep(self.latency_s)
+        if self.latency_s:
+            time.sleep(self.latency_s)
         return th.Reply(f"obs {self.turn}: try again", reward=0.5)
 
 
