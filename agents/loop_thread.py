@@ -26,10 +26,14 @@ class LoopThread:
         """Start a coroutine; cancelling the future cancels it."""
         return asyncio.run_coroutine_threadsafe(work, self._loop)
 
-    def close(self) -> None:
-        """Cancel what runs, and end the thread."""
+    def current(self) -> asyncio.Task[Any] | None:
+        """The task that runs at this moment, where one does not let go."""
+        return asyncio.current_task(self._loop)
+
+    def close(self, wait_s: float = _FAREWELL_S) -> None:
+        """Cancel what runs, and end the thread; one that is held up ends when it is let go."""
         self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join(_FAREWELL_S)
+        self._thread.join(wait_s)
 
     def _run(self) -> None:
         self._loop.run_forever()
