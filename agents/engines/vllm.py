@@ -143,21 +143,21 @@ class VllmEngine:
 
         return OwnProcessCore(self._serving)
 
-    def _base(self, lm: LanguageModel) -> Path | str:
-        if self._options.base == "bnb":
-            is_4bit = getattr(lm.model, "is_loaded_in_4bit", False)
-            if not is_4bit or lm.model.dtype == torch.float32:
-                raise ConfigError(
-                    'engine.vllm.base is "bnb", which holds a 4-bit base (model.precision="nf4") '
-                    'and computes in 16 bits (on a GPU); here give "exact"'
-                )
-            return str(lm.model.config._name_or_path)
+    def _base(self, lm: LanguageModel) -> Path:
+        is_bnb = self._options.base == "bnb"
+        if is_bnb and (
+            not getattr(lm.model, "is_loaded_in_4bit", False) or lm.model.dtype == torch.float32
+        ):
+            raise ConfigError(
+                'engine.vllm.base is "bnb", which holds a 4-bit base (model.precision="nf4") '
+                'and computes in 16 bits (on a GPU); here give "exact"'
+            )
         if getattr(lm.model, "is_loaded_in_8bit", False):
             raise ConfigError(
                 "an int8 base rounds activations too, which vLLM would do in another way; give "
                 'engine.name="transformers", or a base in 4 or 16 bits'
             )
-        write_base(lm, Path(self._folder.name))
+        write_base(lm, Path(self._folder.name), in_4_bits=is_bnb)
         return Path(self._folder.name)
 
     def _begin(self, key: str, turn: _Turn) -> None:

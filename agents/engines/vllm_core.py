@@ -38,7 +38,7 @@ class VllmCore(ABC):
             ConfigError: vLLM is not installed.
             EngineError: vLLM does not start; says why.
         """
-        require_vllm()
+        require_vllm(serving.options)
         self._serving = serving
         self._adapter: Any = None
         self._num_adapters = 0

@@ -35,7 +35,7 @@ _LORA_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
 class Serving:
     """What is served, and how."""
 
-    folder: Path | str
+    folder: Path
     """The base."""
     dtype: torch.dtype
     is_cpu: bool
@@ -108,8 +108,8 @@ class Serving:
         }
 
 
-def require_vllm() -> None:
-    """Refuse before anything long starts where vLLM is missing.
+def require_vllm(options: VllmOptions) -> None:
+    """Refuse before anything long starts where vLLM, or what it needs for a 4-bit base, is missing.
 
     Raises:
         ConfigError: Says how to install it.
@@ -119,6 +119,11 @@ def require_vllm() -> None:
         raise ConfigError(
             'engine.name is "vllm", but vLLM is not installed. On a GPU: pip install '
             '"turnhalle[vllm]". On a CPU: make vllm. Or take the default: --engine transformers.'
+        )
+    if options.base == "bnb" and importlib.util.find_spec("vllm_bnb_plugin") is None:
+        raise ConfigError(
+            'engine.vllm.base is "bnb", which needs vllm-bnb-plugin: pip install --no-deps '
+            'vllm-bnb-plugin. Or serve the same values in 16 bits: engine.vllm.base="exact".'
         )
 
 
