@@ -4,8 +4,9 @@ Blocking calls run in a bounded pool of daemon threads, coroutines in one event 
 Python cannot kill a thread: one that hangs is left behind, its answer is dropped should it ever
 come, and another takes its place, up to a cap. A process that must not keep such threads has to be
 restarted; they hold it up no longer than itself. A call that can be killed is killed instead, and
-its thread goes on. What nobody waits for never takes a place in the pool: it has a thread of its
-own.
+its thread goes on. A coroutine that never lets go of the loop holds up all others: the loop is left
+behind like a thread, and what was in it ends with a time-out. What nobody waits for never takes a
+place in the pool: it has a thread of its own.
 """
 
 from __future__ import annotations
@@ -24,6 +25,9 @@ from turnhalle.envs.errors import EnvTimeoutError
 
 from .loop_thread import LoopThread
 
+_LOOP_SLACK_S = 1.0
+"""The event loop ends what takes too long; one that has not, this much later, is held up."""
+
 
 @dataclass(slots=True, eq=False)
 class _Call:
@@ -32,11 +36,23 @@ class _Call:
     timeout_s: float
     kill: Callable[[], None] | None = None
     """Makes `work` end at once; None where nothing can."""
+    late: Callable[[Any], None] | None = None
+    """Takes what `work` returned when nobody waits for it any more."""
+    task: asyncio.Task[Any] | None = None
+    """Of a coroutine that has begun."""
+    is_awaited: bool = False
     started: float | None = None
     """When a thread took it; None while it waits for one."""
     is_done: bool = False
     is_dropped: bool = False
     """Nobody wants the answer; a thread that is still at it is abandoned."""
+
+    @property
+    def deadline(self) -> float | None:
+        """When it is given up; None while it waits for a thread."""
+        if self.started is None:
+            return None
+        return self.started + self.timeout_s + (_LOOP_SLACK_S if self.is_awaited else 0.0)
 
 
 @dataclass(slots=True)
@@ -55,7 +71,7 @@ class Calls:
     max_threads: int
     max_abandoned: int
     num_abandoned: int = 0
-    """Threads that hang."""
+    """Threads that hang, event loops among them."""
     _waiting: queue.SimpleQueue[_Call | None] = field(default_factory=queue.SimpleQueue)
     _answers: queue.SimpleQueue[tuple[_Call, Answer]] = field(default_factory=queue.SimpleQueue)
     _open: dict[int, _Call] = field(default_factory=dict)
@@ -81,6 +97,7 @@ class Calls:
         work: Callable[[], Any],
         timeout_s: float,
         kill: Callable[[], None] | None = None,
+        late: Callable[[Any], None] | None = None,
     ) -> None:
         """Run a function in a thread; its time counts from when a thread takes it.
 
@@ -89,8 +106,9 @@ class Calls:
             work: The function.
             timeout_s: What it may take.
             kill: Makes it end at once; called where nobody waits for it any more.
+            late: Takes in its thread what it returned after that (None where it raised).
         """
-        call = _Call(key, work, timeout_s, kill)
+        call = _Call(key, work, timeout_s, kill, late)
         self._open[key] = call
         self._waiting.put(call)
         if self._num_threads < min(self._capacity, len(self._open)):
@@ -98,8 +116,11 @@ class Calls:
 
     def await_(self, key: int, work: Callable[[], Awaitable[Any]], timeout_s: float) -> None:
         """Await a coroutine in the event loop; one that takes too long is cancelled."""
-        call = _Call(key, work, timeout_s, started=time.monotonic())
+        call = _Call(key, work, timeout_s, is_awaited=True, started=time.monotonic())
         self._open[key] = call
+        if self._loop is None and self.num_abandoned > self.max_abandoned:
+            self._answers.put((call, Answer(key, error=EnvTimeoutError(_NO_MORE))))
+            return
         self._loop = self._loop or LoopThread()
         self._tasks[key] = self._loop.submit(self._run_async(call))
 
@@ -153,22 +174,40 @@ class Calls:
         answers.append(item[1])
 
     def _until_next_timeout(self, deadline: float) -> float:
-        ends = [c.started + c.timeout_s for c in self._open.values() if c.started is not None]
+        ends = [call.deadline for call in self._open.values()]
         # Calls that wait for a thread get one when another call ends or is given up.
-        return max(0.0, min([deadline, *ends]) - time.monotonic())
+        first = min([deadline, *(end for end in ends if end is not None)])
+        return max(0.0, first - time.monotonic())
 
     def _expired(self) -> list[Answer]:
         now = time.monotonic()
         late = [
             call
             for call in self._open.values()
-            if call.started is not None and now >= call.started + call.timeout_s
+            if call.deadline is not None and now >= call.deadline
         ]
+        answers = self._leave_loop() if any(call.is_awaited for call in late) else []
+        late = [call for call in late if not call.is_awaited]
         for call in late:
             self.drop(call.key)
         if not self._num_threads:
             late += self._strand()
-        return [Answer(call.key, error=_timeout(call)) for call in late]
+        return answers + [Answer(call.key, error=_timeout(call)) for call in late]
+
+    def _leave_loop(self) -> list[Answer]:
+        """The event loop is held up: leave it behind, and end what is in it."""
+        assert self._loop is not None
+        culprit = self._loop.current()
+        held = [self._open[key] for key in list(self._tasks)]
+        for call in held:
+            self.drop(call.key)
+        self._loop.close(wait_s=0.0)
+        self._loop = None
+        self.num_abandoned += 1
+        return [
+            Answer(call.key, error=EnvTimeoutError(_BUSY if call.task is culprit else _HELD_UP))
+            for call in held
+        ]
 
     def _strand(self) -> list[_Call]:
         """No thread is left and none may be started: nobody will ever run what waits for one."""
@@ -197,6 +236,8 @@ class Calls:
             except BaseException as error:  # whatever it is, who asked is told
                 answer.error = error
             if not self._end(call) and call.kill is None:
+                if call.late is not None:
+                    call.late(answer.value)
                 return  # abandoned: another thread has taken this one's place
             self._answers.put((call, answer))
 
@@ -212,14 +253,26 @@ class Calls:
             return call.is_done
 
     async def _run_async(self, call: _Call) -> None:
-        answer = Answer(call.key)
+        inner = asyncio.ensure_future(_awaited(call))
         try:
-            answer.value = await asyncio.wait_for(call.work(), call.timeout_s)
-        except TimeoutError:
-            answer.error = _timeout(call)
-        except Exception as error:
-            answer.error = error
+            done, _ = await asyncio.wait({inner}, timeout=call.timeout_s)
+        finally:
+            inner.cancel()  # one that takes this badly is not waited for
+        answer = inner.result() if done else Answer(call.key, error=_timeout(call))
         self._answers.put((call, answer))
+
+
+async def _awaited(call: _Call) -> Answer:
+    """What comes of a coroutine; whatever it raises is an answer."""
+    call.task = asyncio.current_task()
+    answer = Answer(call.key)
+    try:
+        answer.value = await call.work()
+    except BaseException as error:
+        if call.task is not None and call.task.cancelling():
+            raise  # it was not the environment that cancelled it
+        answer.error = error
+    return answer
 
 
 def spawn(work: Callable[[], None]) -> None:
@@ -227,7 +280,12 @@ def spawn(work: Callable[[], None]) -> None:
     threading.Thread(target=work, daemon=True, name="env-close").start()
 
 
+_NO_MORE = "every thread for environments hangs, and no more may be started"
+_BUSY = "the environment's step_async keeps the event loop busy: it never awaits"
+_HELD_UP = "the environment was awaited beside another that keeps the event loop busy"
+
+
 def _timeout(call: _Call) -> EnvTimeoutError:
     if call.started is None:
-        return EnvTimeoutError("every thread for environments hangs, and no more may be started")
+        return EnvTimeoutError(_NO_MORE)
     return EnvTimeoutError(f"the environment did not answer within {call.timeout_s:g} s")

@@ -8,6 +8,7 @@ result (with an engine in 32 bits, and no time-out or quorum that the clock deci
 
 from __future__ import annotations
 
+import logging
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
@@ -16,15 +17,19 @@ from typing import Any
 
 from turnhalle.envs.core import StepInfo
 from turnhalle.envs.errors import InterruptedRunError
+from turnhalle.envs.playable import Playable
 from turnhalle.envs.registry import EnvFactory
 from turnhalle.envs.seeding import derive_seed
+from turnhalle.envs.tasks import Task
 
 from .calls import Answer, Calls, spawn
 from .core import Trajectory
-from .episode import Episode, Job, Step
+from .episode import Episode, Job, Step, as_fault, as_step, whose
 from .journal import Journal
 from .limits import BranchOptions, LimitOptions
 from .policy import Decision, Opening, Policy
+
+_log = logging.getLogger("turnhalle")
 
 Watch = Callable[[int, int], bool]
 Take = Callable[[int, Any], None]
@@ -87,7 +92,10 @@ class Driver:
             raise self._interrupted() from error
         finally:
             for number in list(self._live):
-                self._leave(number)
+                try:
+                    self._leave(number)
+                except Exception as error:  # of the policy; the others must be left too
+                    _log.warning("an episode cannot be ended: %s: %s", type(error).__name__, error)
             self._calls.close()
         if self._watch is not None:
             self._watch(len(self._done), self._num_episodes)
@@ -98,11 +106,25 @@ class Driver:
         free = self._policy.max_concurrent - sum(self._leaves.values())
         while self._waiting and (free >= self._branch.num_leaves or not self._live):
             number, job = self._waiting.popleft()
-            episode = Episode(self._factory.open(), job, number, self._limits.max_observation_chars)
-            self._live[number] = episode
+            env = self._open(number, job)
+            if env is None:
+                continue
+            self._live[number] = Episode(env, job, number, self._limits.max_observation_chars)
             self._leaves[number] = self._branch.num_leaves
             free -= self._branch.num_leaves
-            self._ask(number, episode.reset, self._opened)
+            self._ask(number, self._live[number].reset, self._opened)
+
+    def _open(self, number: int, job: Job) -> Playable | None:
+        """An environment for a job; None where it cannot be built, which is written down."""
+        try:
+            return self._factory.open()
+        except BaseException as error:
+            fault = as_fault(error, self._factory.id)
+        difficulty = job.difficulty or self._factory.cls.difficulty
+        task = Task(self._factory.id, job.split, job.index, difficulty, {})
+        failed = Trajectory(task, job.sample, stop=whose(fault), error=str(fault))
+        self._record(number, job, failed)
+        return None
 
     def _ask(self, number: int, work: Callable[[], Any], take: Take, num_answers: int = 1) -> None:
         """Have an environment work, where it keeps nobody waiting."""
@@ -110,7 +132,8 @@ class Driver:
         episode = self._live[number]
         if episode.is_blocking:
             kill = getattr(episode.env, "kill", None)
-            self._calls.call(number, work, num_answers * self._limits.turn_timeout_s, kill)
+            timeout_s = num_answers * self._limits.turn_timeout_s
+            self._calls.call(number, work, timeout_s, kill, episode.came_late)
         else:
             self._attend(_now(number, work))
 
@@ -135,7 +158,10 @@ class Driver:
         if step is None:
             self._finish(number)
         elif (step_async := getattr(episode.env, "step_async", None)) is not None:
-            work: Any = lambda: step_async(decision.action)  # noqa: E731
+
+            async def work() -> Step:
+                return as_step(await step_async(decision.action))
+
             self._asked[number] = self._took
             self._calls.await_(number, work, self._limits.turn_timeout_s)
         else:
@@ -191,29 +217,32 @@ class Driver:
 
     def _finish(self, number: int) -> None:
         episode = self._live[number]
-        self._done[episode.root, episode.record.sample] = episode.record
+        self._record(episode.root, episode.job, episode.record)
+        self._leave(number)
+
+    def _record(self, root: int, job: Job, record: Trajectory) -> None:
+        self._done[root, record.sample] = record
         if self._journal is not None:
-            self._journal.add(episode.job, episode.record)
+            self._journal.add(job, record)
         if self._limits.quorum is not None:
-            group = replace(episode.job, sample=0)
+            group = replace(job, sample=0)
             self._finished[group] += 1
             if self._finished[group] == self._limits.quorum:
                 self._graces[group] = time.monotonic() + self._limits.grace_s
-        self._leave(number)
 
     def _leave(self, number: int) -> None:
         """Forget an episode, whatever it is at."""
         episode = self._live.pop(number)
         del self._leaves[number]
         self._asked.pop(number, None)
-        if episode.is_begun:
-            self._policy.end(number)
         if self._calls.drop(number):
             episode.is_lost = True
         if episode.is_blocking:
             spawn(episode.close)
         else:
             episode.close()
+        if episode.is_begun:
+            self._policy.end(number)
 
     def _expire(self) -> None:
         """Cut episodes that take too long, and the stragglers of groups that have enough."""
@@ -247,5 +276,5 @@ class Driver:
 def _now(number: int, work: Callable[[], Any]) -> Answer:
     try:
         return Answer(number, work())
-    except Exception as error:  # `Episode.failed` says which are an environment's
+    except BaseException as error:  # `as_fault` says which are an environment's
         return Answer(number, error=error)

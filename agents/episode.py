@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
 from turnhalle.envs.core import Message, StepInfo, StopReason
-from turnhalle.envs.errors import EnvError, EnvTimeoutError, EpisodeOverError, OutsideError
+from turnhalle.envs.errors import (
+    EnvError,
+    EnvTimeoutError,
+    EpisodeOverError,
+    OutsideError,
+    TurnhalleError,
+)
 from turnhalle.envs.playable import Playable
 from turnhalle.envs.tasks import Task
 
 from .core import Trajectory, Turn
-from .limits import shorten
+from .limits import shorten, shorten_all, well_formed
 from .policy import Decision
 
 _log = logging.getLogger("turnhalle")
@@ -77,7 +84,12 @@ class Episode:
 
     def reset(self) -> tuple[str, StepInfo]:
         """Start the environment."""
-        return self.env.reset(options=self.job.options())
+        observation, info = self.env.reset(options=self.job.options())
+        if not _is_seen(observation, info):
+            raise EnvError(
+                f"reset must return (observation, info), got {(observation, info)!r:.200}"
+            )
+        return observation, info
 
     def opened(self, observation: str, info: StepInfo) -> None:
         """Take the first observation."""
@@ -87,8 +99,9 @@ class Episode:
     def decide(self, decision: Decision) -> Callable[[], Step] | None:
         """Take a decision; the step of the environment that it asks for, or None at the end."""
         if decision.stop is None:
+            decision.action = well_formed(decision.action)
             self._decision = decision
-            return lambda: self.env.step(decision.action)
+            return lambda: as_step(self.env.step(decision.action))
         self.record.stop, self.record.error = decision.stop, decision.error
         self.record.truncated = decision.error is None
         self.record.final_observation = self._observation
@@ -120,13 +133,14 @@ class Episode:
         """Record that the environment failed; what is no fault of an environment is raised.
 
         Raises:
-            BaseException: A mistake of the user's (an option that does not exist), or of ours.
+            TurnhalleError: A mistake of the user's: an option that does not exist.
+            KeyboardInterrupt: Of whoever waits.
         """
-        if not isinstance(error, EnvError):
-            raise error
-        self.is_lost = isinstance(error, EnvTimeoutError)
-        self.record.stop, self.record.error = _whose(error), str(error)
-        _log.info("episode %s/%d: %s", self.env.id, self.job.index, error)
+        fault = as_fault(error, self.env.id)
+        self.is_lost = isinstance(fault, EnvTimeoutError)
+        self.record.stop = whose(fault)
+        self.record.error = shorten(str(fault), self._max_chars)
+        _log.info("episode %s/%d: %s", self.env.id, self.job.index, self.record.error)
 
     def cancel(self, why: str) -> None:
         """Record that nobody waits for the episode any more."""
@@ -154,12 +168,12 @@ class Episode:
         try:
             other.env = self.env.fork()
             other.is_begun = True
-        except EnvError as error:
-            other.failed(error)
         except EpisodeOverError:
             turns = len(other.trajectory.turns)
             why = f"{self.env.id} is not the same when it is replayed: it ends before turn {turns}"
             other.failed(EnvError(why))
+        except BaseException as error:
+            other.failed(error)
         other.is_lost = not other.is_begun  # what it has is its parent's environment
         return other
 
@@ -169,8 +183,17 @@ class Episode:
             return
         try:
             self.env.close()
-        except Exception as error:  # the episode is over; its record must not suffer
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # the episode is over; its record must not suffer
             _log.warning("%s.close() failed: %s: %s", self.env.id, type(error).__name__, error)
+
+    def came_late(self, value: Any) -> None:
+        """A call that was given up came back after all: close what it leaves behind."""
+        self.is_lost = False
+        self.close()
+        for child in value if isinstance(value, list) else ():
+            child.close()
 
     def _task(self) -> Task:
         try:
@@ -181,16 +204,55 @@ class Episode:
             return Task(self.env.id, self.job.split, self.job.index, difficulty, {})
 
     def _see(self, observation: str, info: StepInfo) -> None:
-        self._observation, self.info = shorten(observation, self._max_chars), info
-        messages = info["messages"]
-        if any(len(message.content) > self._max_chars for message in messages):
-            self.info = {**info, "messages": [self._short(message) for message in messages]}
-
-    def _short(self, message: Message) -> Message:
-        return message.model_copy(update={"content": shorten(message.content, self._max_chars)})
+        self._observation = shorten(observation, self._max_chars)
+        self.info = {**info, "messages": shorten_all(info["messages"], self._max_chars)}
 
 
-def _whose(error: EnvError) -> StopReason:
+def as_fault(error: BaseException, env: str) -> EnvError:
+    """What an environment raised, as its fault; it may try to end the process, too.
+
+    Raises:
+        TurnhalleError: A mistake of the user's.
+        KeyboardInterrupt: Of whoever waits.
+    """
+    if isinstance(error, EnvError):
+        return error
+    if isinstance(error, (TurnhalleError, KeyboardInterrupt)):
+        raise error
+    fault = EnvError(f"bug in {env}: {type(error).__name__}: {error}")
+    fault.__cause__ = error
+    return fault
+
+
+def as_step(value: Any) -> Step:
+    """What an environment answered, looked at before anybody relies on it.
+
+    Raises:
+        EnvError: It is not what `step` returns.
+    """
+    try:
+        observation, reward, terminated, truncated, info = value
+        is_over = bool(terminated or truncated)
+        is_told = not is_over or ("success" in info and "stop" in info)
+        if _is_seen(observation, info) and is_told and math.isfinite(reward):
+            return observation, float(reward), bool(terminated), bool(truncated), info
+    except (TypeError, ValueError):
+        pass  # said below
+    raise EnvError(
+        "a step must return (observation, reward, terminated, truncated, info), with the "
+        f"observation's messages in info, got {value!r:.200}"
+    )
+
+
+def _is_seen(observation: Any, info: Any) -> bool:
+    return (
+        isinstance(observation, str)
+        and isinstance(info, dict)
+        and all(isinstance(message, Message) for message in info.get("messages", [None]))
+    )
+
+
+def whose(error: EnvError) -> StopReason:
     """Did the environment fail or hang, or something outside that it asked (a judge, a user)?"""
     if isinstance(error, EnvTimeoutError):
         return StopReason.TIMEOUT

@@ -6,6 +6,11 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from turnhalle.envs.core import Message
+
+_FEWEST_CHARS = 100
+"""Of a message; where so many have less than that, some are left out."""
+
 
 class LimitOptions(BaseModel):
     """Limits of episodes. The defaults never touch an environment that answers at once."""
@@ -52,8 +57,38 @@ STRAIGHT = BranchOptions()
 
 def shorten(text: str, max_chars: int) -> str:
     """`text`, without its middle where it is too long; says how much is gone."""
+    text = well_formed(text)
     if len(text) <= max_chars:
         return text
     half = max_chars // 2
     gone = len(text) - 2 * half
     return f"{text[:half]}\n[... {gone} characters left out ...]\n{text[-half:]}"
+
+
+def shorten_all(messages: list[Message], max_chars: int) -> list[Message]:
+    """Messages of about so many characters together: each has its share, the middle ones go."""
+    most = max(2, max_chars // _FEWEST_CHARS)
+    if len(messages) > most:
+        kept, gone = most // 2, len(messages) - 2 * (most // 2)
+        note = f"{messages[kept - 1].content}\n[... {gone} messages left out ...]"
+        last = messages[kept - 1].model_copy(update={"content": note})
+        messages = [*messages[: kept - 1], last, *messages[-kept:]]
+    if sum(len(message.content) for message in messages) > max_chars:
+        max_chars //= len(messages)
+    texts = [shorten(message.content, max_chars) for message in messages]
+    return [
+        message if text is message.content else message.model_copy(update={"content": text})
+        for message, text in zip(messages, texts, strict=True)
+    ]
+
+
+def well_formed(text: str) -> str:
+    """`text` without halves of surrogate pairs, which cannot be encoded.
+
+    Two that belong together become the character they stand for, others U+FFFD.
+    """
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return text

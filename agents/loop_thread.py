@@ -1,4 +1,4 @@
-"""An event loop in a daemon thread, for environments that are awaited."""
+"""An event loop in a daemon thread, for environments and engines that are awaited."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ import asyncio
 import threading
 from collections.abc import Coroutine
 from concurrent.futures import Future
-from typing import Any
+from typing import Any, TypeVar
+
+T = TypeVar("T")
 
 _FAREWELL_S = 5.0
 """Longest wait for coroutines that take their cancellation badly."""
@@ -20,14 +22,18 @@ class LoopThread:
         self._thread = threading.Thread(target=self._run, daemon=True, name="env-loop")
         self._thread.start()
 
-    def submit(self, work: Coroutine[Any, Any, None]) -> Future[None]:
+    def submit(self, work: Coroutine[Any, Any, T]) -> Future[T]:
         """Start a coroutine; cancelling the future cancels it."""
         return asyncio.run_coroutine_threadsafe(work, self._loop)
 
-    def close(self) -> None:
-        """Cancel what runs, and end the thread."""
+    def current(self) -> asyncio.Task[Any] | None:
+        """The task that runs at this moment, where one does not let go."""
+        return asyncio.current_task(self._loop)
+
+    def close(self, wait_s: float = _FAREWELL_S) -> None:
+        """Cancel what runs, and end the thread; one that is held up ends when it is let go."""
         self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join(_FAREWELL_S)
+        self._thread.join(wait_s)
 
     def _run(self) -> None:
         self._loop.run_forever()

@@ -57,7 +57,8 @@ class Game(th.TextEnv):
         return f"{OPENING}Game {self.instance['game']}: reach the goal. Guess."
 
     def respond(self, action: str) -> th.Reply:
-        time.sleep(self.latency_s)
+        if self.latency_s:
+            time.sleep(self.latency_s)
         return th.Reply(f"obs {self.turn}: try again", reward=0.5)
 
 
@@ -134,7 +135,7 @@ def generate(folder: str, rounds: int) -> dict[str, Any]:
 
 
 def vllm(folder: str, rounds: int) -> dict[str, Any]:
-    """Our driver on vLLM beside vLLM's bare loop, with and without latency."""
+    """Our driver on vLLM beside vLLM's bare loop, with and without latency, in turns."""
     from turnhalle.agents.engines.options import VllmOptions
     from turnhalle.agents.engines.vllm import VllmEngine
 
@@ -143,18 +144,20 @@ def vllm(folder: str, rounds: int) -> dict[str, Any]:
     engine.load_adapter(1, lm.trainable())
     policy = policy_of(folder, engine)
     ways: dict[str, Callable[[int], Any]] = {
-        "driver": lambda n: rollout(EnvFactory(Game), policy, jobs(n)),
+        "driver": lambda n: check(rollout(EnvFactory(Game), policy, jobs(n))),
         "raw": lambda n: bare(engine, *spoken(policy.chat, n), 0.0),
-        "driver 50 ms": lambda n: rollout(EnvFactory(SlowGame), policy, jobs(n)),
+        "driver 50 ms": lambda n: check(rollout(EnvFactory(SlowGame), policy, jobs(n))),
         "raw 50 ms": lambda n: bare(engine, *spoken(policy.chat, n), 0.05),
     }
-    measured: dict[str, list[tuple[float, float]]] = {name: [] for name in ways}
-    for number in range(rounds + 1):
-        for offset, (name, way) in enumerate(ways.items()):
-            cpu, wall = time.process_time(), time.perf_counter()
+    stepping = watch_steps(engine)
+    measured: dict[str, list[tuple[float, float, float]]] = {name: [] for name in ways}
+    for number in range(2 * rounds + 1):
+        order = list(ways.items())[:: 1 if number % 2 else -1]
+        for offset, (name, way) in enumerate(order):
+            stepping[0], cpu, wall = 0.0, time.process_time(), time.perf_counter()
             way(4 * number + offset)
-            spent = (time.process_time() - cpu, time.perf_counter() - wall)
-            measured[name] += [spent] * bool(number)
+            cpu, wall = time.process_time() - cpu, time.perf_counter() - wall
+            measured[name] += [(cpu, wall, cpu - stepping[0])] * bool(number)
     syncs = []
     for version in range(2, 22):
         started = time.process_time()
@@ -162,6 +165,47 @@ def vllm(folder: str, rounds: int) -> dict[str, Any]:
         syncs.append(time.process_time() - started)
     engine.shutdown()
     return {"ways": measured, "sync": syncs}
+
+
+def watch_steps(engine: Any) -> list[float]:
+    """A list whose only number grows by the CPU-seconds of vLLM's own steps."""
+    core, spent = engine._core._engine, [0.0]
+    inner = core.step
+
+    def step() -> Any:
+        started = time.process_time()
+        outputs = inner()
+        spent[0] += time.process_time() - started
+        return outputs
+
+    core.step = step
+    return spent
+
+
+def own_process(folder: str, rounds: int) -> dict[str, Any]:
+    """Our driver on vLLM in a process of its own: wall time, CPU-seconds here and there."""
+    import psutil
+
+    from turnhalle.agents.engines.options import VllmOptions
+    from turnhalle.agents.engines.vllm import VllmEngine
+
+    lm = load(folder, lora_seed=0)
+    engine = VllmEngine(lm, VllmOptions(own_process=True))
+    engine.load_adapter(1, lm.trainable())
+    policy = policy_of(folder, engine)
+    children = psutil.Process().children(recursive=True)
+
+    def spent() -> tuple[float, float, float]:
+        there = sum(sum(child.cpu_times()[:2]) for child in children)
+        return time.perf_counter(), time.process_time(), there
+
+    measured = []
+    for number in range(rounds + 1):
+        before = spent()
+        check(rollout(EnvFactory(Game), policy, jobs(number)))
+        measured.append([b - a for a, b in zip(before, spent(), strict=True)])
+    engine.shutdown()
+    return {"spent": measured[1:]}
 
 
 def spoken(chat: Any, number: int) -> tuple[list[list[int]], list[list[int]]]:
@@ -257,7 +301,7 @@ def memory(folder: str, rounds: int) -> dict[str, Any]:
     return {"gib": (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 2**20}
 
 
-PARTS = {f.__name__: f for f in (ours, generate, vllm, overhead, memory)}
+PARTS = {f.__name__: f for f in (ours, generate, vllm, own_process, overhead, memory)}
 
 
 def main() -> None:
@@ -275,6 +319,7 @@ def main() -> None:
         print_engines(folder, given.rounds, not given.no_peer)
         if importlib.util.find_spec("vllm") is not None:
             print_vllm(apart("vllm", folder, given.rounds))
+            print_own_process(apart("own_process", folder, given.rounds)["spent"])
         print(f"\ndriver: {apart('overhead', folder, given.rounds)['us']:.0f} us a turn")
         gib = apart("memory", folder, 1)["gib"]
         print(f"2,000 episodes of 20 turns at once: {gib:.2f} GiB beside the model", flush=True)
@@ -308,18 +353,35 @@ def print_engines(folder: str, rounds: int, with_peer: bool) -> None:
 
 
 def print_vllm(measured: dict[str, Any]) -> None:
-    tokens = EPISODES * TURNS * TOKENS
-    print("\n| vLLM | tokens/CPU-s | tokens/s |\n|---|---|---|")
-    rates: dict[str, tuple[float, float]] = {}
+    tokens, turns = EPISODES * TURNS * TOKENS, EPISODES * TURNS
+    print(
+        "\n| vLLM | tokens/CPU-s | tokens/s | us a turn outside vLLM's steps |\n|---|---|---|---|"
+    )
     for name, spent in measured["ways"].items():
-        cpu, wall = (statistics.median(values) for values in zip(*spent, strict=True))
-        rates[name] = (tokens / cpu, tokens / wall)
-        print(f"| {name} | {rates[name][0]:.0f} | {rates[name][1]:.0f} |")
-    print(f"driver / raw: {rates['driver'][0] / rates['raw'][0]:.2f} in CPU-s")
-    slow = rates["driver 50 ms"][1] / rates["raw 50 ms"][1]
-    print(f"driver / raw at 50 ms: {slow:.2f} in wall time")
+        cpu, wall, outside = (statistics.median(values) for values in zip(*spent, strict=True))
+        print(
+            f"| {name} | {tokens / cpu:.0f} | {tokens / wall:.0f} | {1e6 * outside / turns:.0f} |"
+        )
+    for latency, which, what in (("", 0, "CPU-s"), (" 50 ms", 1, "wall time")):
+        pairs = zip(measured["ways"][f"driver{latency}"], measured["ways"][f"raw{latency}"],
+                    strict=True)  # fmt: skip
+        ratios = sorted(raw[which] / ours[which] for ours, raw in pairs)
+        print(
+            f"driver / raw{latency}, in {what}: {statistics.median(ratios):.3f} "
+            f"[{ratios[0]:.3f}, {ratios[-1]:.3f}] of {len(ratios)} pairs"
+        )
     print(
         f"sync of a rank-16 adapter: {1e3 * statistics.median(measured['sync']):.1f} ms", flush=True
+    )
+
+
+def print_own_process(spent: list[list[float]]) -> None:
+    wall, here, there = (statistics.median(values) for values in zip(*spent, strict=True))
+    tokens = EPISODES * TURNS * TOKENS
+    print(
+        f"vLLM in its own process: {tokens / wall:.0f} tokens/s; CPU-s here {here:.2f}, there "
+        f"{there:.2f}",
+        flush=True,
     )
 
 

@@ -16,8 +16,8 @@ from turnhalle.agents.rollout import Job, rollout_groups
 from turnhalle.agents.tree import TokenTree, grow_tree
 from turnhalle.envs.registry import resolve
 
-TASK, ROLLOUTS = 1, 4
-CHARACTER, LINE, WIDTH = 6.05, 24, 1040
+TASK, ROLLOUTS = 56, 4
+CHARACTER, LINE, WIDTH = 6.05, 24, 1090
 GREY, GREEN = "#eeeeee", "#cdeac8"
 HISTORIES = {
     "append: what was said stays": ChatOptions(history="append"),

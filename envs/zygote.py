@@ -136,7 +136,7 @@ def _serve(link: socket.socket, factory: EnvFactory) -> None:
         try:
             env = env or factory()
             answer: dict[str, Any] = {"value": _do(env, call, arguments)}
-        except Exception as error:
+        except BaseException as error:  # one that would end the process, too
             answer = _told(error)
         _send(link, answer)
 
@@ -161,7 +161,7 @@ def _plain(info: StepInfo) -> dict[str, Any]:
     return plain
 
 
-def _told(error: Exception) -> dict[str, Any]:
+def _told(error: BaseException) -> dict[str, Any]:
     """An error as an answer; what failed outside stays known as that."""
     if isinstance(error, EnvError) and isinstance(error.__cause__, OutsideError):
         return {"error": type(error.__cause__).__name__, "message": str(error)}

@@ -10,7 +10,7 @@ from __future__ import annotations
 import random
 from dataclasses import dataclass
 
-from turnhalle.agents.chat import Chat
+from turnhalle.agents.chat import Chat, Spoken
 from turnhalle.agents.scripted import oracle_actions
 from turnhalle.envs.core import Message, ToolSpec
 from turnhalle.envs.env import TextEnv
@@ -72,14 +72,17 @@ def to_example(demonstration: Demonstration, chat: Chat, imitate_mistakes: bool)
     """Write a demonstration in the tokens that a rollout of it would have."""
     token_ids = chat.prompt(demonstration.opening, demonstration.tools)
     is_action = [False] * len(token_ids)
+    past: list[Message | Spoken] = list(demonstration.opening)
     for number, exchange in enumerate(demonstration.exchanges, start=1):
         written = chat.write(exchange.action, demonstration.tools)
         token_ids += written
         is_action += [imitate_mistakes or not exchange.is_mistake] * len(written)
         if number < len(demonstration.exchanges):
             _, spoken = chat.understand(written, demonstration.tools)
-            called = bool(spoken.calls)
-            tail = chat.continuation(written, exchange.answer, demonstration.tools, called)
+            tail = chat.continuation(
+                written, exchange.answer, demonstration.tools, len(spoken.calls), past
+            )
+            past += [spoken, *exchange.answer]
             token_ids += tail
             is_action += [False] * len(tail)
     return Example(token_ids, is_action)

@@ -6,20 +6,20 @@ with the place where two renders part.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from turnhalle.envs.core import ToolCall, ToolSpec
+from turnhalle.envs.core import ToolSpec
 from turnhalle.envs.errors import ModelError
 
 from ..core import num_common
-from .calls import PROBE_TOOLS, CallStyle, call_id, find_calls
-from .template import Said, Template
+from .calls import PROBE_TOOLS, CallStyle, find_calls
+from .growth import ANSWER, QUESTION, REMARK, Growth, assistant, call_of, tool, user
+from .template import Template
 from .thinking import REASON, Thinking, find_thinking
 
-ANSWER = "ANSWER-3f8a"
-_QUESTION, _REMARK = "QUESTION-71c4", "REMARK-52e9"
-_ROUNDS = 3
+_RENDERS = 12
+"""One that tosses a coin is missed once in 2,048 times."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +27,9 @@ class Anatomy:
     """What a template does, with tools told by it or without."""
 
     has_system: bool
-    """Does it show system messages?"""
+    """Does it show a system message at the start?"""
+    has_late_system: bool
+    """And one that comes after a turn, there?"""
     tool_after_text: bool
     """Does it show a tool's result after a turn that called none?"""
     tool_after_call: bool
@@ -50,6 +52,8 @@ class Anatomy:
     """Does every later render begin with the earlier one, thinking and all?"""
     rewrites: str | None
     """Why sampled turns cannot be appended: how the text around them changes later."""
+    is_placed: bool
+    """Does what it writes after a turn depend on what came before that?"""
 
 
 def examine(template: Template, *, has_tools: bool) -> Anatomy:
@@ -63,6 +67,7 @@ def examine(template: Template, *, has_tools: bool) -> Anatomy:
         ModelError: It renders nothing, drops the model's turns, or ends them with plain text.
     """
     template.has_parts = _takes_parts(template)
+    _require_repeatable(template)
     tools = PROBE_TOOLS if has_tools else ()
     end, last_end = _find_ends(template, tools)
     is_implied = end == _first_header(template, tools)
@@ -70,14 +75,22 @@ def examine(template: Template, *, has_tools: bool) -> Anatomy:
     calls = find_calls(template, ends, is_implied=is_implied)
     style = calls if has_tools else None
     opener, header, lead_in = _find_opener(template, tools)
-    probe = _Probe(template, tools, style, opener)
-    after_text, after_call = probe.shows_tool(None), style is not None and probe.shows_tool(style)
+    has_system = _shows_system(template, tools)
+    growth = Growth(template, tools, style, opener, has_system)
+    after_text, after_call = growth.shows_tool(None), style is not None and growth.shows_tool(style)
     thinking = find_thinking(template, tools, style, lead_in)
-    rewrites = probe.find_rewrite(after_text, after_call)
-    texts = (header + ANSWER, thinking.probe(lead_in, header, ANSWER)[1])
-    turns = list(zip((assistant(ANSWER), thinking.probe("", "", ANSWER)[0]), texts, strict=True))
+    call_end = _find_call_end(template, style, ends, is_implied)
+    rewrites = growth.find_rewrite(after_text, after_call)
+    thought = thinking.probe("", "", ANSWER)[0], thinking.probe(lead_in, header, ANSWER)[1]
+    is_stable = (
+        rewrites is None
+        and not opener
+        and growth.is_stable([(assistant(ANSWER), header + ANSWER), thought], after_text)
+        and growth.keeps_turns({end, last_end, call_end})
+    )
     return Anatomy(
-        has_system=_shows_system(template, tools),
+        has_system=has_system,
+        has_late_system=growth.shows_late_system(),
         tool_after_text=after_text,
         tool_after_call=after_call,
         calls=calls,
@@ -87,101 +100,18 @@ def examine(template: Template, *, has_tools: bool) -> Anatomy:
         lead_in=lead_in,
         end=end,
         last_end=last_end,
-        call_end=_find_call_end(template, style, ends, is_implied),
-        is_stable=rewrites is None and not opener and probe.is_stable(turns, after_text),
+        call_end=call_end,
+        is_stable=is_stable,
         rewrites=rewrites,
+        is_placed=rewrites is None and growth.is_placed(after_text, after_call),
     )
-
-
-def user(text: str) -> Said:
-    """A user's message."""
-    return {"role": "user", "content": text}
-
-
-def assistant(text: str) -> Said:
-    """A turn of the model."""
-    return {"role": "assistant", "content": text}
-
-
-def tool(text: str, name: str = PROBE_TOOLS[0].name) -> Said:
-    """A tool's result."""
-    return {"role": "tool", "content": text, "name": name, "tool_call_id": call_id(0)}
-
-
-def parting(before: str, after: str) -> str:
-    """Where two renders part, in words."""
-    at = num_common(before, after)
-    here, there = after[max(0, at - 20) : at + 20], before[max(0, at - 20) : at + 20]
-    return f"a later render reads {here!r} where the earlier one read {there!r}"
-
-
-@dataclass(frozen=True, slots=True)
-class _Probe:
-    """Conversations that grow, to see whether what was rendered stays."""
-
-    template: Template
-    tools: Sequence[ToolSpec]
-    calls: CallStyle | None
-    opener: str
-
-    def shows_tool(self, style: CallStyle | None) -> bool:
-        """Does the template show a tool's result after an answer, or after a call?"""
-        try:
-            return _REMARK in self._render([user("?"), self._turn(style), tool(_REMARK)])
-        except ModelError:
-            return False
-
-    def find_rewrite(self, after_text: bool, after_call: bool) -> str | None:
-        """How the text around the model's turns changes as the conversation goes on, if it does."""
-        kinds: list[tuple[CallStyle | None, Said]] = [(None, user(_REMARK))]
-        kinds += [(None, tool(_REMARK))] if after_text else []
-        kinds += [(self.calls, tool(_REMARK))] if after_call else []
-        for style, reply in kinds:
-            try:
-                for before, after in self._growth(style, reply):
-                    if not after.startswith(before.removesuffix(self.opener)):
-                        return parting(before, after)
-            except ModelError as error:
-                return str(error)
-        return None
-
-    def is_stable(self, turns: Sequence[tuple[Said, str]], after_text: bool) -> bool:
-        """Do renders stay as they were, thinking included? Turns come as messages and as text."""
-        for reply in [user(_REMARK), *([tool(_REMARK)] if after_text else [])]:
-            for turn, text in turns:
-                history = [user(_QUESTION)]
-                for _ in range(_ROUNDS):
-                    before = self._render(history) + text
-                    history += [turn, reply]
-                    if not self._render(history).startswith(before):
-                        return False
-        return True
-
-    def _growth(self, style: CallStyle | None, reply: Said) -> Iterator[tuple[str, str]]:
-        """What stands before a turn as it is written, and before it later, as pieces."""
-        history = [user(_QUESTION)]
-        pieces = [self._render(history)]
-        for _ in range(_ROUNDS):
-            history += [self._turn(style), reply]
-            later = self._render(history).split(ANSWER)
-            yield from zip(pieces, later, strict=False)
-            pieces = later
-
-    def _turn(self, style: CallStyle | None) -> Said:
-        if style is None:
-            return assistant(ANSWER)
-        arguments = {"count": 1, "fruit": ANSWER, "more": "x"}
-        return style.said("", [ToolCall(name=PROBE_TOOLS[0].name, arguments=arguments)])
-
-    def _render(self, messages: Sequence[Said]) -> str:
-        return self.template.render(messages, self.tools)
 
 
 def _takes_parts(template: Template) -> bool:
     """Must the content of messages be a list of parts? Leaves the template as it was."""
     template.has_parts = False
     try:
-        if _QUESTION in template.render([user(_QUESTION)]):
+        if QUESTION in template.render([user(QUESTION)]):
             return False
     except ModelError:
         shown = False
@@ -189,7 +119,7 @@ def _takes_parts(template: Template) -> bool:
         shown = True
     template.has_parts = True
     try:
-        if _QUESTION in template.render([user(_QUESTION)]):
+        if QUESTION in template.render([user(QUESTION)]):
             return True
     except ModelError:
         pass
@@ -197,6 +127,20 @@ def _takes_parts(template: Template) -> bool:
     if shown:
         raise ModelError(f"the chat template of {template.name} drops the user's messages")
     return False
+
+
+def _require_repeatable(template: Template) -> None:
+    """Refuse a template that draws lots.
+
+    Raises:
+        ModelError: It does.
+    """
+    if len({template.render([user(QUESTION)]) for _ in range(_RENDERS)}) > 1:
+        raise ModelError(
+            f"the chat template of {template.name} writes the same conversation in different ways "
+            "from one time to the next; nobody can say what it would feed. Give another: "
+            '--set chat.chat_template="chatml" or a Jinja file'
+        )
 
 
 def _shows_system(template: Template, tools: Sequence[ToolSpec]) -> bool:
@@ -209,13 +153,13 @@ def _shows_system(template: Template, tools: Sequence[ToolSpec]) -> bool:
 
 def _find_opener(template: Template, tools: Sequence[ToolSpec]) -> tuple[str, str, str]:
     """What only a coming turn begins with, what only the history shows there, and the lead-in."""
-    coming = template.render([user(_QUESTION)], tools)
-    messages = [user(_QUESTION), assistant(ANSWER), user(_REMARK)]
+    coming = template.render([user(QUESTION)], tools)
+    messages = [user(QUESTION), assistant(ANSWER), user(REMARK)]
     past = template.render(messages, tools).partition(ANSWER)[0]
     at = num_common(coming, past)
-    if _QUESTION not in coming[:at]:
+    if QUESTION not in coming[:at]:
         return "", "", ""
-    begun = coming.rfind("<think>", coming.index(_QUESTION))
+    begun = coming.rfind("<think>", coming.index(QUESTION))
     return coming[at:], past[at:], coming[at if begun < 0 else min(at, begun) :]
 
 
@@ -225,12 +169,12 @@ def _find_ends(template: Template, tools: Sequence[ToolSpec]) -> tuple[str, str]
     Raises:
         ModelError: There is none: the template ends turns with plain text, or drops them.
     """
-    question, answer = user(_QUESTION), assistant(ANSWER)
-    history = template.render([question, answer, user(_REMARK)], tools)
+    question, answer = user(QUESTION), assistant(ANSWER)
+    history = template.render([question, answer, user(REMARK)], tools)
     if ANSWER not in history:
         raise ModelError(f"the chat template of {template.name} drops the assistant's messages")
     eos = template.tokenizer.eos_token
-    tail = history.partition(ANSWER)[2].partition(_REMARK)[0]
+    tail = history.partition(ANSWER)[2].partition(REMARK)[0]
     past = template.specials(tail)
     if not past:
         raise ModelError(
@@ -246,7 +190,7 @@ def _find_ends(template: Template, tools: Sequence[ToolSpec]) -> tuple[str, str]
 
 def _first_header(template: Template, tools: Sequence[ToolSpec]) -> str | None:
     """The special token right before what a user says."""
-    before = template.render([user(_QUESTION)], tools).partition(_QUESTION)[0]
+    before = template.render([user(QUESTION)], tools).partition(QUESTION)[0]
     return next(reversed(template.specials(before)), None)
 
 
@@ -256,8 +200,7 @@ def _find_call_end(
     """The token that ends a turn of calls."""
     if style is None:
         return ends[0]
-    arguments = {"count": 1, "fruit": ANSWER, "more": "x"}
-    call = style.said("", [ToolCall(name=PROBE_TOOLS[0].name, arguments=arguments)])
+    call = call_of(style)
     text = template.render([user("?"), call], PROBE_TOOLS, generate=False)
     found = template.specials(text.partition(ANSWER)[2])
     if is_implied:

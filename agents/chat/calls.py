@@ -11,14 +11,14 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from turnhalle.envs.core import ToolCall, ToolSpec
 from turnhalle.envs.errors import ModelError
 from turnhalle.envs.tools.canonical import parse_action, wrap, wrap_unreadable
 from turnhalle.envs.tools.formats import to_canonical
 
-from .pairs import Pairs, find_pairs
+from .pairs import ODD, Pairs, find_pairs
 from .template import Said, Template
 from .words import before_words
 
@@ -39,6 +39,7 @@ _PROBES = (
     ToolCall(name="probe_first", arguments={"count": 3, "fruit": "seven", "more": "eight"}),
     ToolCall(name="probe_second", arguments={"count": -1, "fruit": 'a "b" {c}', "more": "d, e"}),
     ToolCall(name="probe_first"),
+    ToolCall(name="probe_first", arguments={"fruit": ODD}),
 )
 """In the order of their keys: some templates sort them."""
 _decoder = json.JSONDecoder()
@@ -60,6 +61,8 @@ class CallStyle:
     """What is written before that word."""
     pairs: Pairs | None = None
     """How calls are read that are no JSON."""
+    takes_many: bool = False
+    """Does it write several calls of a turn, and so that they are read?"""
 
     def said(self, content: str, calls: Sequence[ToolCall], first: int = 0) -> Said:
         """The message of a turn that calls tools; its calls are numbered from `first`."""
@@ -117,22 +120,23 @@ def find_calls(template: Template, ends: Sequence[str], *, is_implied: bool) -> 
     for is_text in (False, True):
         for empty in ("", None):
             style = CallStyle(is_text, empty)
-            written = [_written(template, style, call, told) for call in _PROBES]
-            if None in written:
-                continue
-            bare = [text or "" for text in written]
+            asked = [*([call] for call in _PROBES), [_PROBES[0]] * 2]
+            written = [_written(template, style, calls, told) for calls in asked]
             if not is_implied:
-                bare = [_without_end(template, text, ends) for text in bare]
-            if found := _readable(style, bare):
+                written = [text and _without_end(template, text, ends) for text in written]
+            *texts, two = written
+            if None not in texts and (found := _readable(style, [t or "" for t in texts], two)):
                 return found
     return None
 
 
-def _written(template: Template, style: CallStyle, call: ToolCall, told: str) -> str | None:
-    """What the template writes for a call, from where the model would begin to."""
+def _written(
+    template: Template, style: CallStyle, calls: Sequence[ToolCall], told: str
+) -> str | None:
+    """What the template writes for calls, from where the model would begin to."""
     user = {"role": "user", "content": "?"}
     try:
-        text = template.render([user, style.said("", [call])], PROBE_TOOLS, generate=False)
+        text = template.render([user, style.said("", calls)], PROBE_TOOLS, generate=False)
     except ModelError:
         return None
     start = next((i for i, (a, b) in enumerate(zip(text, told, strict=False)) if a != b), None)
@@ -146,19 +150,20 @@ def _without_end(template: Template, text: str, ends: Sequence[str]) -> str:
     return text if end is None else text[: text.rindex(end)]
 
 
-def _readable(style: CallStyle, texts: Sequence[str]) -> CallStyle | None:
+def _readable(style: CallStyle, texts: Sequence[str], two: str | None) -> CallStyle | None:
     """The style with a reader that reads the probes back, if there is one."""
     styles = [CallStyle(style.is_text, style.empty, format) for format in _READERS]
     name = _PROBES[0].name
     if name in texts[0] and (words := texts[0][: texts[0].index(name)].split()):
         intro = texts[0][: texts[0].index(name)].rstrip().removesuffix(words[-1]).rstrip()
         styles.append(CallStyle(style.is_text, style.empty, None, words[-1], intro))
-    if pairs := find_pairs(texts[0], _PROBES[0], texts[2]):
+    if pairs := find_pairs(texts[0], _PROBES[0], texts[2], texts[3], two):
         styles.append(CallStyle(style.is_text, style.empty, pairs=pairs))
     for candidate in styles:
         parsed = [parse_action(candidate.read(text, PROBE_TOOLS)) for text in texts]
         if all(p.items == [call] for p, call in zip(parsed, _PROBES, strict=True)):
-            return candidate
+            many = [] if two is None else parse_action(candidate.read(two, PROBE_TOOLS)).items
+            return replace(candidate, takes_many=many == [_PROBES[0]] * 2)
     return None
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import datetime
 from collections.abc import Sequence
 from functools import lru_cache
+from itertools import takewhile
 from typing import Any
 
 from turnhalle.envs.core import Message, ToolSpec
@@ -17,12 +18,15 @@ from turnhalle.envs.tools.canonical import parse_action
 from turnhalle.envs.tools.formats import FORMATS, describe, from_canonical, to_canonical
 
 from ..core import num_common
-from ..models import load_tokenizer, read_settings
-from .anatomy import ANSWER, Anatomy, assistant, examine, user
+from .anatomy import Anatomy, examine
 from .calls import CallStyle
+from .growth import ANSWER, assistant, user
 from .messages import Spoken, as_said
 from .options import ChatOptions, HistoryKind
-from .template import PLAIN, Template, read_template
+from .template import PLAIN, Said, Template, read_template
+
+_SHORT = 1000
+"""Characters; longer answers hardly ever come again, so their tokens are not kept."""
 
 _anatomies: dict[object, tuple[bool, Anatomy]] = {}
 """What is known of templates, by template, tokenizer and variables."""
@@ -58,27 +62,30 @@ class Chat:
             self._require_append(self._plain)
         tokens = {a.last_end for a in self._anatomies} | {a.call_end for a in self._anatomies}
         self._last_ends = frozenset(map(self._id, tokens | {a.end for a in self._anatomies}))
-        self.stop_ids = frozenset([*map(self._id, tokens), *_eos_ids(tokenizer)])
-        self._tail = lru_cache(maxsize=65536)(self._render_tail)
+        eos = [] if tokenizer.eos_token_id is None else [tokenizer.eos_token_id]
+        self.stop_ids = frozenset([*map(self._id, tokens), *eos])
+        self._tail = lru_cache(maxsize=8192)(self._render_tail)
+        self._last_prompt: tuple[list[Message | Spoken], list[ToolSpec], list[int]] | None = None
         self._specs: dict[tuple[str, ...], tuple[ToolSpec, ...]] = {(): ()}
 
     def prompt(self, messages: Sequence[Message | Spoken], tools: Sequence[ToolSpec]) -> list[int]:
         """Token ids of a conversation as the template writes it, up to where the model goes on."""
+        asked = (list(messages), list(tools))
+        if self._last_prompt is not None and asked == self._last_prompt[:2]:
+            return list(self._last_prompt[2])  # the rollouts of a group open alike, in a row
         if self.history != "as-template":
             self._require_append(self._anatomy(tools))
-        told = tools if self._tells(tools) else ()
-        rules = [m for m in messages if isinstance(m, Message) and m.role == "system"]
-        others = [m for m in messages if isinstance(m, Spoken) or m.role != "system"]
-        system = self._system(rules, () if told else tools)
-        said = as_said([*system, *others], self._anatomy(tools), self._style(tools))
-        return self.template.encode(self.template.render(said, told))
+        ids = self.template.encode(self.template.render(*self._said(messages, tools)))
+        self._last_prompt = (*asked, ids)
+        return list(ids)
 
     def continuation(
         self,
         sampled: Sequence[int],
         messages: Sequence[Message],
         tools: Sequence[ToolSpec] = (),
-        called: bool | None = None,
+        num_calls: int | None = None,
+        past: Sequence[Message | Spoken] = (),
     ) -> list[int]:
         """Token ids between a sampled turn and the next: its end, the new messages, the header.
 
@@ -86,16 +93,24 @@ class Chat:
             sampled: `[C]` the turn as sampled, with its stop token where it has one.
             messages: What the environment answered.
             tools: The episode's.
-            called: Did the turn call tools? None takes it from who answered.
+            num_calls: How many tools the turn called. None takes one where a tool answered.
+            past: What was said before the turn; some templates count, or number calls.
 
         Raises:
             ModelError: The template rewrites what it wrote around earlier turns.
         """
-        if called is None:
-            called = bool(messages) and messages[0].role == "tool"
+        if num_calls is None:
+            num_calls = int(bool(messages) and messages[0].role == "tool")
         names = tuple(tool.name for tool in tools) if self._tells(tools) else ()
         self._specs.setdefault(names, tuple(tools))
-        tail, end = self._tail(tuple(messages), names, called and self._style(tools) is not None)
+        style = self._style(tools)
+        num_calls = 0 if style is None else num_calls if style.takes_many else min(num_calls, 1)
+        if past and self._anatomy(tools).is_placed:
+            tail, end = self._tail_after(past, messages, tools, num_calls)
+        else:
+            is_short = sum(len(message.content) for message in messages) < _SHORT
+            render = self._tail if is_short else self._render_tail
+            tail, end = render(tuple(messages), names, num_calls)
         ended = bool(sampled) and sampled[-1] in self._last_ends
         return list(tail[end + 1 :] if ended else tail)
 
@@ -141,6 +156,11 @@ class Chat:
         anatomy, style = self._anatomy(tools), self._style(tools)
         parsed = parse_action(action)
         if style is not None and parsed.calls:
+            if len(parsed.calls) > 1 and not style.takes_many:
+                raise ModelError(
+                    f"the chat template of {self.template.name} takes one tool call a turn, "
+                    f"got {len(parsed.calls)}"
+                )
             text = self._as_written(style.said(parsed.text, parsed.calls), tools, anatomy.call_end)
             return [*self.template.encode(text), self._id(anatomy.call_end)]
         text = from_canonical(action, self.options.tool_format or "hermes", tools)
@@ -211,9 +231,9 @@ class Chat:
         self.template.has_parts = known[0]
         return known[1]
 
-    def _system(self, messages: Sequence[Message], tools: Sequence[ToolSpec]) -> list[Message]:
+    def _system(self, texts: Sequence[str], tools: Sequence[ToolSpec]) -> list[Message]:
         """The system message: the caller's or the environment's, and the tools to be told in it."""
-        rules = "\n".join(m.content for m in messages)
+        rules = "\n".join(texts)
         if self.options.system_prompt is not None:
             rules = self.options.system_prompt
         if tools and self.options.system_prompt != "":
@@ -221,33 +241,52 @@ class Chat:
             rules = "\n\n".join(filter(None, [rules, describe(tools, format)]))
         return [Message(role="system", content=rules)] if rules else []
 
+    def _said(
+        self, messages: Sequence[Message | Spoken], tools: Sequence[ToolSpec]
+    ) -> tuple[list[Said], Sequence[ToolSpec]]:
+        """A conversation as the template takes it, and the tools that it is to tell."""
+        told = tools if self._tells(tools) else ()
+        rules = list(takewhile(lambda m: getattr(m, "role", "assistant") == "system", messages))
+        system = self._system([rule.content for rule in rules], () if told else tools)
+        whole = [*system, *messages[len(rules) :]]
+        return as_said(whole, self._anatomy(tools), self._style(tools)), told
+
     def _render_tail(
-        self, messages: tuple[Message, ...], names: tuple[str, ...], called: bool
+        self, messages: tuple[Message, ...], names: tuple[str, ...], num_calls: int
+    ) -> tuple[tuple[int, ...], int]:
+        """Tokens from the end of an answer on, wherever it stands."""
+        question = Message(role="user", content="?")
+        return self._tail_after([question], messages, self._specs[names], num_calls)
+
+    def _tail_after(
+        self,
+        past: Sequence[Message | Spoken],
+        messages: Sequence[Message],
+        tools: Sequence[ToolSpec],
+        num_calls: int,
     ) -> tuple[tuple[int, ...], int]:
         """Tokens from the end of an answer on, and where among them its end token is."""
-        tools = self._specs[names]
-        anatomy = self._tooled if names else self._plain
+        anatomy = self._anatomy(tools)
         self._require_append(anatomy)
-        style = self._calls if called else None
-        turn = Spoken.probe(ANSWER, messages[0].name if style and messages else None)
-        said = as_said([Message(role="user", content="?"), turn, *messages], anatomy, style)
-        text = self.template.render(said, tools)
+        turn = Spoken.probe(ANSWER, messages[0].name if messages else None, num_calls)
+        text = self.template.render(*self._said([*past, turn, *messages], tools))
         _, found, tail = text.partition(ANSWER)
         if not found:
             raise ModelError(f"the chat template of {self.template.name} drops such a turn")
         ids = self.template.encode(tail)
-        end = self._id(anatomy.call_end if called else anatomy.end)
+        end = self._id(anatomy.call_end if num_calls else anatomy.end)
         if end not in ids:  # the next role's token is the end there, and differs by role
             return tuple(ids), -1
         at = ids.index(end)
-        return (tuple(ids[at:]), 0) if called else (tuple(ids), at)
+        return (tuple(ids[at:]), 0) if num_calls else (tuple(ids), at)
 
     def _as_written(self, said: dict[str, Any], tools: Sequence[ToolSpec], end: str) -> str:
         """What the template writes of a turn, from where the model begins to its end token."""
         told = tools if self._tells(tools) else ()
         prompt = self.template.render([user("?")], told)
         text = self.template.render([user("?"), said], told, generate=False)
-        return text[num_common(prompt, text) : text.rfind(end)]
+        text = text[num_common(prompt, text) :]
+        return text[: text.rfind(end)] if end in text else text
 
     def _is_opened(self, lead_in: str, before: Sequence[int] | None) -> bool:
         if not lead_in or before is None:
@@ -256,16 +295,3 @@ class Chat:
 
     def _id(self, token: str) -> int:
         return int(self.tokenizer.convert_tokens_to_ids(token))
-
-
-def load_chat(name: str, options: ChatOptions) -> Chat:
-    """The chat of a model, by the options given and its folder's settings; reads no weights.
-
-    Raises:
-        ModelError: No such model, or one that cannot be spoken to token-exactly.
-    """
-    return Chat(load_tokenizer(name), options.over(read_settings(name)), name)
-
-
-def _eos_ids(tokenizer: Any) -> list[int]:
-    return [] if tokenizer.eos_token_id is None else [tokenizer.eos_token_id]

@@ -20,6 +20,7 @@ DRIFT = ("cut", "retokenised", "rewritten", "unrenderable", "branches", "fed_aga
 
 @dataclass(slots=True)
 class _Turn:
+    number: int
     token_ids: list[int]
     """`[C]` as sampled."""
     spoken: Spoken
@@ -70,7 +71,8 @@ class Conversation:
             self._sum_up(token_ids, before)
             return None
         action, spoken = self.chat.understand(token_ids, self.tools, before)
-        self.turns.append(_Turn(token_ids, spoken, self.chat.template.header(before)))
+        header = self.chat.template.header(before)
+        self.turns.append(_Turn(len(self.turns), token_ids, spoken, header))
         return action
 
     def take_segments(self) -> list[Segment]:
@@ -102,15 +104,26 @@ class Conversation:
         twin.drift = Counter()
         return twin
 
-    def tail(self, turn: _Turn, *more: Message) -> list[int]:
-        """Tokens that follow a turn as it was sampled: its end, its answer, the next header."""
-        called = bool(turn.spoken.calls)
-        return self.chat.continuation(turn.token_ids, [*turn.answer, *more], self.tools, called)
+    def tail(
+        self, turn: _Turn, *more: Message, past: Sequence[Message | Spoken] | None = None
+    ) -> list[int]:
+        """Tokens that follow a turn as it was sampled: its end, its answer, the next header.
 
-    def said(self) -> list[Message | Spoken]:
-        """The conversation as a server would be told it."""
+        Args:
+            turn: Which.
+            more: What else is said to it.
+            past: What was said before it, as far as it is shown; None is everything.
+        """
+        past = self.said(turn.number) if past is None else past
+        answer = [*turn.answer, *more]
+        return self.chat.continuation(
+            turn.token_ids, answer, self.tools, len(turn.spoken.calls), past
+        )
+
+    def said(self, num_turns: int | None = None) -> list[Message | Spoken]:
+        """The conversation as a server would be told it, up to a turn."""
         messages: list[Message | Spoken] = list(self.opening)
-        for turn in self.turns:
+        for turn in self.turns[:num_turns]:
             messages += [turn.spoken, *turn.answer]
         return messages
 

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Protocol
 from turnhalle.envs.core import Message
 from turnhalle.envs.errors import ModelError
 
+from .messages import Spoken
+
 if TYPE_CHECKING:
     from .chat import Chat
     from .conversation import Conversation
@@ -76,8 +78,10 @@ class Window(Append):
         first = len(talk.turns) - self.size
         opening = [*talk.opening, *as_user(talk.turns[first - 1].answer)]
         context = talk.chat.prompt(opening, talk.tools)
+        shown: list[Message | Spoken] = list(opening)
         for turn in talk.turns[first:]:
-            context += turn.token_ids + talk.tail(turn)
+            context += turn.token_ids + talk.tail(turn, past=shown)
+            shown += [turn.spoken, *turn.answer]
         return context
 
 

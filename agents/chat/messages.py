@@ -33,11 +33,13 @@ class Spoken:
         return "\n".join(filter(None, [self.content, *calls]))
 
     @classmethod
-    def probe(cls, text: str, tool: str | None) -> Spoken:
-        """A turn to find again in a render: an answer, or a call of a tool."""
-        if tool is None:
+    def probe(cls, text: str, tool: str | None, num_calls: int = 0) -> Spoken:
+        """A turn to find again in a render: an answer, or calls of a tool, the last with it."""
+        if not num_calls:
             return cls(text, text)
-        return cls(text, "", None, (ToolCall(name=tool, arguments={"key": text}),))
+        texts = [*[""] * (num_calls - 1), text]
+        calls = [ToolCall(name=tool or "tool", arguments={"key": text}) for text in texts]
+        return cls(text, "", None, tuple(calls))
 
 
 def as_said(
@@ -57,7 +59,8 @@ def as_said(
             continue
         role: str = message.role
         knows_tool = anatomy.tool_after_call if called else anatomy.tool_after_text
-        if (role == "system" and not anatomy.has_system) or (role == "tool" and not knows_tool):
+        knows_rules = anatomy.has_late_system if said else anatomy.has_system
+        if (role == "system" and not knows_rules) or (role == "tool" and not knows_tool):
             role = "user"
         if role == "user" and said and said[-1]["role"] == "user":
             said[-1] = {**said[-1], "content": f"{said[-1]['content']}\n{message.content}"}

@@ -18,6 +18,11 @@ FinishReason = Literal["stop", "length", "error"]
 """A stop token, the end of the room, or an engine that failed under the turn."""
 
 
+PATIENCE_S = 0.005
+"""Longest wait of a `step` of an engine that works elsewhere: so long an environment's answer may
+lie there unseen."""
+
+
 class Sampling(BaseModel):
     """How a policy samples. Temperature is part of the policy: log-probs are of what is sampled."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 
 class VllmOptions(BaseModel):
@@ -16,7 +16,11 @@ class VllmOptions(BaseModel):
     """"exact" serves the very values that the trainer computes with (a 4-bit base is dequantised);
     "bnb" holds a 4-bit base in 4 bits by vllm-bnb-plugin, in 16 bits only."""
     own_process: bool = False
-    """Run vLLM in a process of its own, which can die without taking the run along."""
+    """Run vLLM in a process of its own, which steps on while this one is busy and can die without
+    taking the run along."""
+    data_parallel: int = Field(1, ge=1)
+    """Engines beside each other, each with a GPU and a process of its own; turns are spread over
+    them. More than one needs `own_process`."""
     max_running: int = Field(256, ge=1)
     """Most turns that are sampled at a time."""
     cpu_cache_gib: float = Field(0.25, gt=0)
@@ -25,6 +29,15 @@ class VllmOptions(BaseModel):
     """Share of a GPU's memory for weights, keys and values; training has the rest."""
     sleep: bool = False
     """Lend that memory to the trainer during updates; vLLM's weights go to the host meanwhile."""
+
+    @model_validator(mode="after")
+    def _check(self) -> VllmOptions:
+        if self.data_parallel > 1 and not self.own_process:
+            raise ValueError(
+                f"data_parallel is {self.data_parallel}: only engines in processes of their own "
+                "can be several; set own_process=true too"
+            )
+        return self
 
 
 class EngineOptions(BaseModel):

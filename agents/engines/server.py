@@ -29,7 +29,7 @@ from turnhalle.envs.errors import EngineError
 
 from ..lm import LanguageModel
 from ..loop_thread import LoopThread
-from .base import Capabilities, Completion, Request, check_request
+from .base import PATIENCE_S, Capabilities, Completion, Request, check_request
 from .export import adapter_bytes, adapter_config
 
 _MAX_ATTEMPTS = 3
@@ -38,8 +38,6 @@ _PAUSE_S = 1.0
 """Between two attempts."""
 _TIMEOUT_S = 600.0
 """Longest wait for one turn, the queue of the server included."""
-_PATIENCE_S = 0.05
-"""Longest wait of a `step`."""
 
 _log = logging.getLogger("turnhalle")
 
@@ -110,7 +108,7 @@ class ServerEngine:
         """Wait a moment for turns; those that finished."""
         finished: list[Completion] = []
         with suppress(queue.Empty):
-            wait_s = _PATIENCE_S if self._turns else 0.0
+            wait_s = PATIENCE_S if self._turns else 0.0
             while len(finished) < len(self._turns):
                 turn, completion = (
                     self._done.get(timeout=wait_s) if wait_s else self._done.get_nowait()

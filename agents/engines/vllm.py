@@ -13,7 +13,6 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -23,7 +22,8 @@ from ..lm import LanguageModel
 from .base import Capabilities, Completion, Request, check_request
 from .export import adapter_bytes, adapter_config, write_base
 from .options import VllmOptions
-from .vllm_core import Serving, VllmCore
+from .vllm_core import InProcessCore, Sampled, VllmCore
+from .vllm_serving import Serving
 
 _MAX_ATTEMPTS = 3
 """How often a turn is begun before it is given up."""
@@ -56,7 +56,7 @@ class VllmEngine:
             is_exact=lm.model.dtype == torch.float32, records_kept_mass=False, reads_stop_text=False
         )
         self.num_restarts = 0
-        self._options = options
+        self._options, self._vocabulary = options, int(lm.config.vocab_size)
         self._folder = tempfile.TemporaryDirectory(prefix="turnhalle-vllm-")
         self._serving = Serving(
             self._base(lm), lm.model.dtype, lm.device.type == "cpu", self.max_context,
@@ -66,15 +66,19 @@ class VllmEngine:
         self._keys: dict[int, str] = {}
         self._num_turns = self._num_loads = 0
         self._blob: bytes | None = None
-        self._core = VllmCore(self._serving)
+        self._core = self._start()
 
     def submit(self, request: Request) -> None:
         """Queue a turn.
 
         Raises:
-            EngineError: The context is empty or too long, the session is busy, or vLLM refuses.
+            EngineError: The context is empty, too long or no token ids of the model, the session is
+                busy, or vLLM refuses.
         """
         check_request(self, request, request.session in self._keys)
+        if not (min(request.token_ids) >= 0 and max(request.token_ids) < self._vocabulary):
+            # vLLM finds out when it computes, and dies of it, under every turn that runs.
+            raise EngineError(f"a token id is not among the model's {self._vocabulary}")
         self._num_turns += 1
         key = str(self._num_turns)
         self._begin(key, _Turn(request, self.adapter_version))
@@ -86,12 +90,12 @@ class VllmEngine:
             EngineError: vLLM died and cannot be started again.
         """
         if not self._turns:
-            return []  # vLLM in its own process would wait for ever
+            return []
         try:
-            outputs = self._core.step()
+            finished = self._core.step()
         except Exception as error:  # vLLM raises whatever its workers raise
             return self._recover(error)
-        return [self._complete(output) for output in outputs]
+        return [self._complete(sampled) for sampled in finished]
 
     def close(self, session: int) -> None:
         """Forget a session; its running turn is aborted."""
@@ -132,21 +136,28 @@ class VllmEngine:
         self._core.close()
         self._folder.cleanup()
 
-    def _base(self, lm: LanguageModel) -> Path | str:
-        if self._options.base == "bnb":
-            is_4bit = getattr(lm.model, "is_loaded_in_4bit", False)
-            if not is_4bit or lm.model.dtype == torch.float32:
-                raise ConfigError(
-                    'engine.vllm.base is "bnb", which holds a 4-bit base (model.precision="nf4") '
-                    'and computes in 16 bits (on a GPU); here give "exact"'
-                )
-            return str(lm.model.config._name_or_path)
+    def _start(self) -> VllmCore:
+        if not self._options.own_process:
+            return InProcessCore(self._serving)
+        from .vllm_async import OwnProcessCore
+
+        return OwnProcessCore(self._serving)
+
+    def _base(self, lm: LanguageModel) -> Path:
+        is_bnb = self._options.base == "bnb"
+        if is_bnb and (
+            not getattr(lm.model, "is_loaded_in_4bit", False) or lm.model.dtype == torch.float32
+        ):
+            raise ConfigError(
+                'engine.vllm.base is "bnb", which holds a 4-bit base (model.precision="nf4") '
+                'and computes in 16 bits (on a GPU); here give "exact"'
+            )
         if getattr(lm.model, "is_loaded_in_8bit", False):
             raise ConfigError(
                 "an int8 base rounds activations too, which vLLM would do in another way; give "
                 'engine.name="transformers", or a base in 4 or 16 bits'
             )
-        write_base(lm, Path(self._folder.name))
+        write_base(lm, Path(self._folder.name), in_4_bits=is_bnb)
         return Path(self._folder.name)
 
     def _begin(self, key: str, turn: _Turn) -> None:
@@ -158,15 +169,16 @@ class VllmEngine:
         self._turns[key] = turn
         self._keys[turn.request.session] = key
 
-    def _complete(self, output: Any) -> Completion:
-        turn = self._turns.pop(output.request_id)
+    def _complete(self, sampled: Sampled) -> Completion:
+        turn = self._turns.pop(sampled.key)
         del self._keys[turn.request.session]
-        sampled = output.outputs[0]
+        if sampled.error is not None:
+            return _failed(turn, f"vLLM refuses a turn: {sampled.error}")
         return Completion(
             session=turn.request.session,
-            token_ids=list(sampled.token_ids),
-            logprobs=list(sampled.logprobs.logprobs),
-            finish_reason="stop" if sampled.finish_reason == "stop" else "length",
+            token_ids=sampled.token_ids,
+            logprobs=sampled.logprobs,
+            finish_reason="stop" if sampled.is_stopped else "length",
             adapter_version=turn.version,
         )
 
@@ -192,9 +204,7 @@ class VllmEngine:
                 self._begin(f"{key}r", turn)
             else:
                 what = f"vLLM failed {turn.attempts} times under this turn: {error}"
-                failed.append(
-                    Completion(turn.request.session, [], [], "error", turn.version, error=what)
-                )
+                failed.append(_failed(turn, what))
         return failed
 
     def _revive(self, is_fresh: bool) -> None:
@@ -210,6 +220,10 @@ class VllmEngine:
             _log.warning("vLLM is dead (%s); it is started again", error)
         self.num_restarts += 1
         self._core.close()
-        self._core = VllmCore(self._serving)
+        self._core = self._start()
         if self._blob is not None:
             self._put_adapter(self.adapter_version)
+
+
+def _failed(turn: _Turn, error: str) -> Completion:
+    return Completion(turn.request.session, [], [], "error", turn.version, error=error)

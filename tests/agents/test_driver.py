@@ -132,6 +132,7 @@ def test_those_with_a_process_of_their_own_may_hang_crash_or_flood(
         4: (StopReason.ENV_ERROR, "SIGSEGV"),
         5: (StopReason.ENV_ERROR, "out of order"),
         6: (StopReason.OUTSIDE_ERROR, "no verdict"),
+        7: (StopReason.ENV_ERROR, "SystemExit: enough"),
     }
     for index, (trajectory, expected) in enumerate(zip(played, calm, strict=True)):
         if index % 16 in failures:

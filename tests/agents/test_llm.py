@@ -6,17 +6,21 @@ import random
 from typing import Any
 
 import pytest
+import torch
 
 import turnhalle as th
 from turnhalle.agents.chat import ChatOptions, load_chat
 from turnhalle.agents.core import Trajectory
 from turnhalle.agents.engines.base import Sampling
 from turnhalle.agents.engines.local import TransformersEngine
+from turnhalle.agents.limits import BranchOptions
 from turnhalle.agents.llm import LLMPolicy
 from turnhalle.agents.models import ModelOptions, load_model
 from turnhalle.agents.players import open_policy
 from turnhalle.agents.policy import Opening
-from turnhalle.agents.rollout import Job, rollout
+from turnhalle.agents.process import tune_process
+from turnhalle.agents.rollout import Job, rollout, rollout_groups
+from turnhalle.agents.tree import branches, grow_tree
 from turnhalle.envs.core import StopReason
 from turnhalle.envs.errors import UnknownNameError
 from turnhalle.envs.registry import EnvFactory, resolve
@@ -119,3 +123,34 @@ def test_an_episode_that_ends_before_its_decision_was_heard_is_forgotten() -> No
         policy.begin(Opening(episode, info["messages"], [], 0, env))
     policy.end(0)
     assert [decision.episode for decision in policy.poll()] == [1]
+
+
+@pytest.mark.parametrize("options", [{"window": 1}, {"summarise_above": 20}, {}])
+def test_forks_under_a_rewritten_history_were_sampled_from_what_their_branches_say(
+    options: dict[str, int],
+) -> None:
+    """Every token's log-prob is that of a plain forward pass over the branch it stands in."""
+    history = {"window": "window", "summarise_above": "summarise"}.get(next(iter(options), ""))
+    chat = load_chat("tiny", ChatOptions(history=history or "as-template", **options))  # type: ignore[arg-type]
+    lm = load_model(ModelOptions(precision="fp32", device="cpu"))
+    tune_process(lm.num_parameters)
+    policy = LLMPolicy("tiny", TransformersEngine(lm), chat, Sampling(max_new_tokens=24))
+    jobs = [Job("train", index) for index in range(3)]
+    branch = BranchOptions(at=(1,), factor=2)
+    groups = rollout_groups(resolve("tools"), policy, jobs, 2, branch=branch)
+    assert sum(t.fork_parent is not None for g in groups for t in g.trajectories) >= 4
+    num_branches = 0
+    for group in groups:
+        for trajectory in group.trajectories:
+            found = branches(trajectory)
+            num_branches += len(found)
+            assert sum(len(b.position) for b in found) == trajectory.num_sampled
+            for one in found:
+                with torch.no_grad():
+                    logits = lm.model(input_ids=torch.tensor(one.token_ids)[None]).logits[0]
+                logprobs = torch.log_softmax(logits.float(), dim=-1)
+                scored = logprobs[one.position - 1, one.token_ids[one.position]].numpy()
+                assert scored == pytest.approx(one.logprob, abs=1e-4)
+        tree = grow_tree(group.trajectories)
+        assert tree.num_rows == sum(t.num_sampled for t in group.trajectories)
+    assert num_branches > sum(len(g.trajectories) for g in groups) or not options

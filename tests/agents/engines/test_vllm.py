@@ -9,8 +9,6 @@ from __future__ import annotations
 import gc
 import importlib.util
 import os
-import random
-import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -32,7 +30,7 @@ from turnhalle.agents.rollout import Job, rollout
 from turnhalle.envs.errors import ConfigError, EngineError
 from turnhalle.envs.registry import resolve
 
-from .running import run
+from .running import ask, assert_exact, prompt, run, score, teach
 
 pytestmark = [
     pytest.mark.vllm,
@@ -41,8 +39,6 @@ pytestmark = [
         importlib.util.find_spec("vllm") is None, reason="vLLM is not installed: make vllm"
     ),
 ]
-
-STOP = frozenset({1})
 
 
 @pytest.fixture(scope="module")
@@ -69,41 +65,6 @@ def engine(shared: Any, lm: LanguageModel) -> Any:
     teach(lm, seed=0)
     shared.load_adapter(1, lm.trainable())
     return shared
-
-
-@torch.no_grad()
-def teach(lm: LanguageModel, seed: int, scale: float = 0.05) -> None:
-    generator = torch.Generator().manual_seed(seed)
-    for name, parameter in lm.trainable().items():
-        if ".lora_B." in name:
-            parameter.copy_(torch.randn(parameter.shape, generator=generator) * scale)
-
-
-def prompt(seed: int, length: int) -> list[int]:
-    rng = random.Random(seed)
-    return [rng.randrange(2, 512) for _ in range(length)]
-
-
-def ask(session: int, ids: list[int], new: int = 16, temperature: float = 1.0) -> Request:
-    sampling = Sampling(max_new_tokens=new, temperature=temperature)
-    return Request(session, ids, session, sampling, STOP)
-
-
-@torch.no_grad()
-def score(lm: LanguageModel, context: list[int], sampled: list[int], temperature: float) -> Any:
-    """Log-probs of the sampled tokens, by one plain forward pass of the whole model."""
-    logits = lm.model(input_ids=torch.tensor([context + sampled]), use_cache=False).logits[0]
-    logprobs = torch.log_softmax(logits.float() / temperature, dim=-1)
-    first = len(context)
-    return [float(logprobs[first + i - 1, token]) for i, token in enumerate(sampled)]
-
-
-def assert_exact(lm: LanguageModel, asked: list[Request], done: dict[int, Completion]) -> None:
-    for request in asked:
-        completion = done[request.session]
-        temperature = request.sampling.temperature or 1.0
-        expected = score(lm, request.token_ids, completion.token_ids, temperature)
-        assert completion.logprobs == pytest.approx(expected, abs=1e-4)
 
 
 def test_64_episodes_of_4_turns_have_the_log_probs_of_transformers(
@@ -368,38 +329,6 @@ def test_trap_4_a_base_that_is_reloaded_in_place_is_found_by_the_parity_check(
             embedding.copy_(kept)
         engine._revive(False)
     assert compare(lm, asked, run(engine, asked)) < 1e-4
-
-
-def test_a_process_that_is_killed_is_started_again_and_its_turns_go_on(
-    engine: Any, lm: LanguageModel
-) -> None:
-    from turnhalle.agents.engines.vllm import VllmEngine
-
-    # Long enough to be killed in the middle.
-    asked = [
-        Request(i, prompt(i, 40), i, Sampling(max_new_tokens=400), frozenset()) for i in (1, 2)
-    ]
-    whole = run(engine, asked)
-    apart = VllmEngine(lm, VllmOptions(own_process=True), max_context=512)
-    try:
-        apart.load_adapter(5, lm.trainable())
-        for request in asked:
-            apart.submit(request)
-        assert apart.step() == []
-        for child in psutil.Process().children(recursive=True):
-            child.send_signal(signal.SIGKILL)
-        done: dict[int, Completion] = {}
-        while apart._turns:
-            done |= {completion.session: completion for completion in apart.step()}
-        assert apart.num_restarts == 1
-        assert {c.adapter_version for c in done.values()} == {5}
-        assert all(done[i].token_ids == whole[i].token_ids for i in whole)
-    finally:
-        apart.shutdown()
-        os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"
-    engines = [child for child in psutil.Process().children() if "VLLM" in child.name()]
-    _, alive = psutil.wait_procs(engines, timeout=60)
-    assert not alive
 
 
 def test_a_4_bit_base_in_32_bits_cannot_stay_in_4_bits(lm: LanguageModel) -> None:
