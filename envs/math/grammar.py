@@ -30,7 +30,7 @@ _CALCULATOR_FUNCTIONS = {"sqrt": 1, "abs": 1, "floor": 1, "gcd": 2, "lcm": 2, "m
 """How many arguments each function takes."""
 _CONSTANTS = ("pi", "e", "i")
 
-_THOUSANDS = r"\d{1,3}(?:,\d{3})+(?!\d)(?:\.\d+)?|"
+_THOUSANDS = r"[1-9]\d{0,2}(?:,\d{3})+(?!\d)(?:\.\d+)?|"
 _PATTERN = (
     r"(?P<space>\s+|\\[,;:! ]|\\left(?![A-Za-z])|\\right(?![A-Za-z]))"
     r"|(?P<number>%s\d+(?:\.\d+)?)|(?P<name>\\?[A-Za-z]+)|(?P<sign>\*\*|[-+*/^(){}\[\],])"
@@ -118,7 +118,10 @@ class _Reader:
         return negated(node) if sign == "-" else node
 
     def power(self, depth: int) -> Node:
-        base = self.atom(depth)
+        return self.raised(self.atom(depth), depth)
+
+    def raised(self, base: Node, depth: int) -> Node:
+        """The base to the power that follows it, if one does."""
         if self.token != "^":
             return base
         self.take()
@@ -151,9 +154,10 @@ class _Reader:
             return self.node("name", name)
         if self.is_for_calculator or token != name or len(name) > 3:
             raise GrammarError(f"unknown name {token!r}; functions: {', '.join(self.functions)}")
-        node = self.node("name", name[0])
-        for letter in name[1:]:  # xy is x*y
-            node = self.node("*", node, self.node("name", letter))
+        *letters, last = name
+        node = self.raised(self.node("name", last), depth)  # xy is x*y, and xy^2 is x*y^2
+        for letter in reversed(letters):
+            node = self.node("*", self.node("name", letter), node)
         return node
 
     def call(self, name: str, token: str, depth: int) -> Node:
