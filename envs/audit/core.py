@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from ..env import TextEnv
-from ..errors import TurnhalleError, unknown_name
+from ..errors import ConfigError, TurnhalleError, unknown_name
 from ..registry import EnvFactory
 from .play import Act, Episode, play
 
@@ -107,6 +107,7 @@ def audit(subject: Subject, only: Collection[str] = ()) -> Iterator[Finding]:
 
     Raises:
         UnknownNameError: No check of that name.
+        ConfigError: The environment cannot be built with its options, so there is none to check.
     """
     from . import api, determinism, secrets, sturdiness, worth
 
@@ -115,12 +116,23 @@ def audit(subject: Subject, only: Collection[str] = ()) -> Iterator[Finding]:
     for name in only:
         if name not in checks:
             raise unknown_name("check", name, checks)
+    _require_built(subject)
     try:
         for name in checks:
             if name in (only or checks):
                 yield _run(name, checks[name], subject)
     finally:
         subject.close()
+
+
+def _require_built(subject: Subject) -> None:
+    """Options that do not fit are one mistake of the user's, not twenty findings."""
+    try:
+        subject.env().close()
+    except ConfigError:
+        raise
+    except Exception:
+        pass  # a bug of the author's: each check that meets it will say so
 
 
 def _run(name: str, check: Check, subject: Subject) -> Finding:

@@ -154,7 +154,7 @@ class _Reader:
             return self.node("name", name)
         if self.is_for_calculator or token != name or len(name) > 3:
             raise GrammarError(f"unknown name {token!r}; functions: {', '.join(self.functions)}")
-        *letters, last = name
+        letters, last = name[:-1], name[-1]
         node = self.raised(self.node("name", last), depth)  # xy is x*y, and xy^2 is x*y^2
         for letter in reversed(letters):
             node = self.node("*", self.node("name", letter), node)

@@ -15,7 +15,7 @@ import turnhalle as th
 from turnhalle.envs.audit.core import Finding, Subject, audit
 from turnhalle.envs.audit.worth import mutations
 from turnhalle.envs.env import TextEnv
-from turnhalle.envs.errors import UnknownNameError
+from turnhalle.envs.errors import ConfigError, UnknownNameError
 from turnhalle.envs.registry import EnvFactory, resolve, resolve_all
 
 
@@ -115,6 +115,16 @@ class TooSmall(Sound):
 
     def draw(self, rng: random.Random, difficulty: int) -> dict[str, Any]:
         return {"n": rng.randrange(3)}
+
+
+class HoldsNothingOut(Sound):
+    """Its held-out list holds what is drawn for training."""
+
+    def draw(self, rng: random.Random, difficulty: int) -> dict[str, Any]:
+        return {"n": rng.randrange(50)}
+
+    def listed(self, split: str, difficulty: int) -> list[dict[str, Any]] | None:
+        return [{"n": n} for n in range(40)] if split == "test" else None
 
 
 class HashesItsSeed(Sound):
@@ -289,6 +299,7 @@ def test_a_sound_environment_passes_every_check() -> None:
         (ForksBadly, "fork"),
         (ForksBadly, "state"),
         (TooSmall, "splits"),
+        (HoldsNothingOut, "splits"),
         (ShowsItsSolution, "answer"),
         (ShowsItsMarkedAnswer, "answer"),
         (ShowsItsLastArgument, "answer"),
@@ -334,6 +345,23 @@ def test_a_bug_in_the_environment_is_a_finding_of_every_check_it_breaks() -> Non
     assert len(findings) == 20
     assert "KeyError: 'm'" in findings["oracle"].detail
     assert findings["api"].is_ok
+
+
+def test_held_out_tasks_that_are_listed_and_never_drawn_are_sound() -> None:
+    class Listed(HoldsNothingOut):
+        """Draws none of its list."""
+
+        def draw(self, rng: random.Random, difficulty: int) -> dict[str, Any]:
+            return {"n": rng.randrange(100, 10_000)}
+
+    [finding] = audit(Subject(EnvFactory(Listed)), ["splits"])
+    assert finding.verdict == "ok"
+    assert "40 in test (test listed)" in finding.detail
+
+
+def test_options_that_do_not_fit_are_one_error_and_no_findings() -> None:
+    with pytest.raises(ConfigError, match="difficulty goes from 1 to 6, got 9"):
+        list(audit(Subject(resolve("pacman", difficulty=9))))
 
 
 def test_right_answers_beside_the_oracles_can_be_declared() -> None:
