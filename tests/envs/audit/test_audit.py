@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import subprocess
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
@@ -17,6 +18,8 @@ from turnhalle.envs.audit.worth import mutations
 from turnhalle.envs.env import TextEnv
 from turnhalle.envs.errors import ConfigError, UnknownNameError
 from turnhalle.envs.registry import EnvFactory, resolve, resolve_all
+from turnhalle.envs.spaces import UnicodeText
+from turnhalle.envs.tasks import canonical
 
 
 class Sound(th.TextEnv):
@@ -257,6 +260,82 @@ class Remembers(Sound):
         return str(super().start())
 
 
+class HoardsBytes(Sound):
+    """Few objects, but large ones."""
+
+    seen: list[bytearray] = []  # noqa: RUF012
+
+    def start(self) -> str:
+        self.seen.append(bytearray(200_000))
+        return str(super().start())
+
+
+class OpensFiles(Sound):
+    """Leaves a file open in every episode."""
+
+    left: list[Any] = []  # noqa: RUF012
+
+    def start(self) -> str:
+        self.left.append(open(__file__, encoding="utf-8"))  # noqa: SIM115
+        return str(super().start())
+
+
+class StartsProcesses(Sound):
+    """Leaves a process behind in some episodes."""
+
+    left: list[Any] = []  # noqa: RUF012
+
+    def start(self) -> str:
+        if len(self.left) < 60:
+            self.left.append(subprocess.Popen(["sleep", "100"]))
+        return str(super().start())
+
+
+class OutgrowsItsSpace(Sound):
+    """Says what its observation space does not hold."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.observation_space = UnicodeText(3)
+
+
+class CountsEnvironments(Sound):
+    """Asks something else in every environment that is built."""
+
+    built = 0
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        CountsEnvironments.built += 1
+        self.number = CountsEnvironments.built
+
+    def start(self) -> str:
+        return f"{super().start()} for the {self.number}th time"
+
+
+class NeverEnds(Sound):
+    """Takes steps after the end."""
+
+    def step(self, action: str) -> Any:  # type: ignore[misc]
+        return ("over", 0.0, True, False, {}) if self.is_over else super().step(action)
+
+
+class AsksForItsOracle(Sound):
+    """Can only be stepped as the oracle would."""
+
+    def step(self, action: str) -> Any:  # type: ignore[misc]
+        assert action == self.right
+        return super().step(action)
+
+
+class ShowsItsInstance(Sound):
+    """Tells a chat policy everything."""
+
+    def start(self) -> Any:
+        told = th.Message(role="user", content=canonical(self.instance))
+        return th.Reply("Number?", messages=(told,))
+
+
 class GetsSlower(Sound):
     """Counts what it has seen before each answer."""
 
@@ -316,13 +395,29 @@ def test_a_sound_environment_passes_every_check() -> None:
         (FallsOverLongNumbers, "fuzz"),
         (StartsThreads, "growth"),
         (Remembers, "growth"),
+        (HoardsBytes, "growth"),
+        (OpensFiles, "growth"),
+        (StartsProcesses, "growth"),
+        (OutgrowsItsSpace, "api"),
+        (AsksForItsOracle, "wrappers"),
+        (CountsEnvironments, "vector"),
+        (NeverEnds, "ends"),
+        (ShowsItsInstance, "info"),
         (GetsSlower, "speed"),
     ],
 )
 def test_planted_faults_are_caught(cls: type[TextEnv], check: str) -> None:
-    assert check in failed(EnvFactory(cls), check)
-    if cls is StartsThreads:
-        StartsThreads.stop.set()
+    try:
+        assert check in failed(EnvFactory(cls), check)
+    finally:
+        if cls is StartsThreads:
+            StartsThreads.stop.set()
+        while OpensFiles.left:
+            OpensFiles.left.pop().close()
+        while StartsProcesses.left:
+            StartsProcesses.left[-1].kill()
+            StartsProcesses.left.pop().wait()
+        HoardsBytes.seen.clear()
 
 
 def test_an_environment_without_an_oracle_fails_that_check_only() -> None:
