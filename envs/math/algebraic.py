@@ -172,6 +172,8 @@ class _Evaluation:
             if name == "cos":
                 return self._cosine(part)
             sine = self._cosine(part - Fraction(1, 2))
+            if name == "tan" and part % 1 == Fraction(1, 2):
+                raise NotAlgebraicError("the tangent has no value there")
             return sine if name == "sin" else self._product(sine, self._inverse(self._cosine(part)))
         low, high = self.value(argument)
         if name == "abs":

@@ -14,7 +14,7 @@ from fractions import Fraction
 from functools import lru_cache
 from typing import Literal
 
-from . import algebraic, functions, normal, numeric, worker
+from . import algebraic, normal, numeric, trees, worker
 from .answers import MAX_LENGTH, extract, parse_number
 from .forms import is_collected
 from .grammar import GrammarError, Node, parse
@@ -218,9 +218,14 @@ def _are_equal_algebraic(left: Node, right: Node) -> bool:
 
 
 def _are_equal_functions(left: Node, right: Node) -> bool:
-    """Refuted by their values, proved by the rules of `functions`, or decided by sympy."""
+    """Told apart by values, proved by the rules of `functions`, or decided by sympy."""
     said = numeric.compare(left, right)
     if said is numeric.Comparison.DIFFERENT:
         return False
-    is_proved = said is numeric.Comparison.ALIKE and functions.have_one_form(left, right)
-    return is_proved or worker.are_equal(left, right)
+    difference = trees.difference(left, right)
+    if difference is not None:
+        if difference and numeric.is_not_zero(difference):
+            return False
+        if said is numeric.Comparison.ALIKE and trees.vanishes(difference):
+            return True
+    return worker.are_equal(left, right)
