@@ -60,28 +60,28 @@ class _Measure:
     """How near to zero the parts of an expression can be without being zero."""
 
     def __init__(self) -> None:
-        self.sizes: dict[Node, Size] = {}
+        self.sizes: list[Size] = []
         self.roots: set[tuple[object, int]] = set()
         """What generates the field, and the root that is taken of it."""
         self.turns = 1
-        """The roots of unity that generate it, too."""
+        """The roots of unity whose real parts generate it, too."""
 
     def digits(self) -> int:
         """So many digits after the point tell zero from everything else."""
         if self.turns > MAX_DEGREE:
             raise NotAlgebraicError("an angle of too fine a part of a turn")
-        degree = sum(math.gcd(self.turns, n) == 1 for n in range(self.turns))  # Euler's phi
-        degree = max(1, degree) * math.prod(index for _, index in self.roots)
+        of_unity = sum(math.gcd(self.turns, n) == 1 for n in range(self.turns))  # Euler's phi
+        degree = max(1, of_unity // 2) * math.prod(index for _, index in self.roots)
         if degree > MAX_DEGREE:
             return MAX_DIGITS + 1
-        digits: float = _SPARE + max((degree - 1) * u + v for u, v in self.sizes.values())
+        digits: float = _SPARE + max((degree - 1) * u + v for u, v in self.sizes)
         return math.ceil(digits)
 
     def size(self, node: Node) -> Size:
         """The bounds of a node; those of its parts are kept, too."""
-        if node not in self.sizes:
-            self.sizes[node] = self._size(node)
-        return self.sizes[node]
+        found = self._size(node)
+        self.sizes.append(found)
+        return found
 
     def _size(self, node: Node) -> Size:
         kind = node[0]
@@ -112,7 +112,10 @@ class _Measure:
             return self.size(argument)
         if name not in ("sin", "cos", "tan"):
             raise NotAlgebraicError(f"{name} of a number is hardly algebraic")
-        self.turns = math.lcm(self.turns, 4, 2 * _part_of_pi(argument).denominator)
+        part = _part_of_pi(argument)
+        sine = part - Fraction(1, 2)  # the sine is the cosine of that
+        for angle in {"cos": (part,), "sin": (sine,)}.get(name, (part, sine)):
+            self.turns = math.lcm(self.turns, 2 * angle.denominator)
         return 1, 1  # twice a cosine is an algebraic integer, and none of its conjugates is above 2
 
     def _root(self, radicand: Node, index: int) -> Size:
@@ -121,8 +124,9 @@ class _Measure:
             return u, v
         number = radicand[1] if radicand[0] == "number" else None
         if number is not None and max(abs(number.numerator), number.denominator) <= MAX_RADICAND:
-            primes = factors(abs(number.numerator) or 1) | factors(number.denominator)
-            self.roots |= {(prime, index) for prime in primes}  # of 6: of 2 and of 3
+            counts = factors(abs(number.numerator) or 1) | factors(number.denominator)
+            # The root of 12 is in the field of the root of 3.
+            self.roots |= {(prime, index) for prime, count in counts.items() if count % index}
         else:
             self.roots.add((radicand, index))
         if u >= v:
@@ -138,17 +142,14 @@ class _Evaluation:
         # Twice as many: what operations lose is far less than that.
         self.digits, self.one, self.narrow = 2 * digits, 1 << 2 * digits, 1 << digits
         self.is_proof = is_proof
-        self.values: dict[Node, Interval] = {}
 
     def value(self, node: Node) -> Interval:
         """Where the value of a node lies; nothing but zero has (0, 0)."""
-        if node not in self.values:
-            low, high = self._value(node)
-            is_zero = low <= 0 <= high
-            if high - low >= self.narrow or (is_zero and low < high and not self.is_proof):
-                raise NotAlgebraicError("its value is not known well enough")
-            self.values[node] = (0, 0) if is_zero else (low, high)
-        return self.values[node]
+        low, high = self._value(node)
+        is_zero = low <= 0 <= high
+        if high - low >= self.narrow or (is_zero and low < high and not self.is_proof):
+            raise NotAlgebraicError("its value is not known well enough")
+        return (0, 0) if is_zero else (low, high)
 
     def _value(self, node: Node) -> Interval:
         kind = node[0]
@@ -272,16 +273,14 @@ def _has_pi(node: Node) -> bool:
 
 def _whole_root(number: int, index: int) -> int:
     """The largest integer whose power is at most `number`, by Newton's method from above."""
-    if index == 2:
+    if index == 2 or not number:
         return math.isqrt(number)
-    guess = 1 << -(-number.bit_length() // index)
-    while number and (better := _closer(guess, number, index)) < guess:
-        guess = better
-    return guess if number else 0
-
-
-def _closer(guess: int, number: int, index: int) -> int:
-    return ((index - 1) * guess + number // guess ** (index - 1)) // index
+    better = 1 << -(-number.bit_length() // index)
+    while True:
+        guess, power = better, int(better ** (index - 1))
+        better = ((index - 1) * guess + number // power) // index
+        if better >= guess:
+            return guess
 
 
 @cache

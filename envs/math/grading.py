@@ -226,6 +226,9 @@ def _are_equal_functions(left: Node, right: Node) -> bool:
     if difference is not None:
         if difference and numeric.is_not_zero(difference):
             return False
-        if said is numeric.Comparison.ALIKE and trees.vanishes(difference):
+        has_values = said is numeric.Comparison.ALIKE or (
+            trees.exists(left) and trees.exists(right)
+        )
+        if has_values and trees.vanishes(difference):
             return True
     return worker.are_equal(left, right)

@@ -72,7 +72,7 @@ def is_not_zero(sum_of: Sequence[Sequence[Node]]) -> bool:
                 continue
             total: Value = (0.0, 0.0)
             for factors in sum_of:
-                product = _ONE
+                product: Value = _ONE
                 for factor in factors:
                     product = _multiply(product, evaluate(factor, at))
                 total = _add(total, product)

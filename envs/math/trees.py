@@ -26,7 +26,7 @@ def difference(left: Node, right: Node) -> list[Term] | None:
         above = terms.difference(normalizer.multiply(a, d), normalizer.multiply(b, c))
     except GrammarError:
         return None
-    return _Trees(normalizer).terms(terms.key(above))
+    return _Trees(normalizer).sum_of(terms.key(above))
 
 
 def vanishes(difference: list[Term]) -> bool:
@@ -45,6 +45,19 @@ def vanishes(difference: list[Term]) -> bool:
         return False
 
 
+def exists(tree: Node) -> bool:
+    """Has it certainly a value wherever its variables have: no divisors, no logarithms?"""
+    kind, *parts = tree
+    if kind in ("number", "name"):
+        return True
+    if kind == "call":
+        return parts[0] in ("exp", "sin", "cos", "abs", "sqrt") and exists(parts[1])
+    if kind in "/^" and parts[1][0] == "number":
+        return exists(parts[0]) and parts[1][1] > 0
+    is_safe = kind in "+*" or (kind == "^" and parts[0] == ("name", "e"))
+    return is_safe and all(map(exists, parts))
+
+
 def _is_number(tree: Node) -> bool:
     """Is it made of numbers and roots alone?"""
     if tree[0] == "number":
@@ -59,7 +72,7 @@ class _Trees:
         self.normalizer = normalizer
         self.meaning = {name: meaning for meaning, name in normalizer.names.items()}
 
-    def terms(self, polynomial: terms.Key) -> list[Term]:
+    def sum_of(self, polynomial: terms.Key) -> list[Term]:
         return [
             [("number", number), *(self.generator(name, power) for name, power in monomial)]
             for monomial, number in polynomial
@@ -67,7 +80,7 @@ class _Trees:
 
     def polynomial(self, polynomial: terms.Key) -> Node:
         result = ZERO
-        for term in self.terms(polynomial):
+        for term in self.sum_of(polynomial):
             result = ("+", result, _product(term))
         return result
 
