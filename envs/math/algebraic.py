@@ -230,7 +230,7 @@ class _Evaluation:
 
 def _rational(node: Node) -> Fraction:
     try:
-        return evaluate(node)
+        return Fraction(evaluate(node))
     except GrammarError as error:
         raise NotAlgebraicError(str(error)) from error
 

@@ -12,14 +12,15 @@ Simple LaTeX is read too: `\frac{}{}`, `\sqrt[n]{}`, `\pi`, `\cdot`, `\times`, `
 from __future__ import annotations
 
 import re
+import string
 from fractions import Fraction
 from typing import Any
 
 from .answers import MAX_LENGTH, parse_number
 
 Node = tuple[Any, ...]
-"""("number", Fraction) | ("name", str) | ("+" | "*" | "/" | "^", Node, Node) |
-("call", function, Node, ...)."""
+"""("number", Fraction, or int in the calculator) | ("name", str) | ("call", function, Node, ...) |
+("+" | "*" | "/" | "^", Node, Node)."""
 
 MAX_DEPTH = 40
 MAX_NODES = 300
@@ -32,13 +33,18 @@ _CONSTANTS = ("pi", "e", "i")
 
 _THOUSANDS = r"[1-9]\d{0,2}(?:,\d{3})+(?!\d)(?:\.\d+)?|"
 _PATTERN = (
-    r"(?P<space>\s+|\\[,;:! ]|\\left(?![A-Za-z])|\\right(?![A-Za-z]))"
-    r"|(?P<number>%s\d+(?:\.\d+)?)|(?P<name>\\?[A-Za-z]+)|(?P<sign>\*\*|[-+*/^(){}\[\],])"
-    r"|(?P<unknown>.)"
+    r"(?:\s|\\[,;:! ]|\\left(?![A-Za-z])|\\right(?![A-Za-z]))*+"  # space, which is never given back
+    r"(%s\d+(?:\.\d+)?|\\?[A-Za-z]+|\*\*|.)"
 )
 _TOKEN = re.compile(_PATTERN % _THOUSANDS, re.ASCII | re.DOTALL)
 # There, a comma parts arguments.
 _TOKEN_OF_CALCULATOR = re.compile(_PATTERN % "", re.ASCII | re.DOTALL)
+_KINDS = {
+    **dict.fromkeys(string.digits, "number"),
+    **dict.fromkeys(string.ascii_letters, "name"),
+    **dict.fromkeys("-+*/^(){}[],", "sign"),
+}
+"""By the first character of a token."""
 _SYNONYMS = {"\\cdot": "*", "\\times": "*", "\\div": "/", "**": "^"}
 _LATEX_FRACTIONS = ("\\frac", "\\dfrac", "\\tfrac")
 _CLOSING = {"(": ")", "{": "}", "[": "]"}
@@ -66,14 +72,15 @@ def parse(text: str, *, is_for_calculator: bool = False) -> Node:
 
 def _tokens(text: str, pattern: re.Pattern[str]) -> list[tuple[str, str]]:
     tokens: list[tuple[str, str]] = []
-    for match in pattern.finditer(text):
-        kind, token = str(match.lastgroup), match[0]
-        if kind == "unknown":
-            raise GrammarError(f"cannot read {token!a}")
+    for token in pattern.findall(text):
+        kind = _KINDS.get(token[0])
         if token in _SYNONYMS:
             kind, token = "sign", _SYNONYMS[token]
-        if kind != "space":
-            tokens.append((kind, token))
+        elif kind is None:
+            if token[0] != "\\" or len(token) == 1:
+                raise GrammarError(f"cannot read {token!a}")
+            kind = "name"
+        tokens.append((kind, token))
     tokens.append(("end", ""))
     return tokens
 
@@ -131,8 +138,11 @@ class _Reader:
         kind, token = self.tokens[self.at]
         if kind == "number":
             self.at += 1
-            value = Fraction(int(token)) if token.isdigit() else parse_number(token)
-            return self.node("number", value)
+            if not token.isdigit():
+                return self.node("number", parse_number(token))
+            # Normal forms divide, and integers divided would be floats; the calculator knows both.
+            is_whole = self.is_for_calculator
+            return self.node("number", int(token) if is_whole else Fraction(int(token)))
         if token in ("(", "{"):
             return self.bracket(token, depth)
         if kind == "name":
