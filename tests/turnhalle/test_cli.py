@@ -272,6 +272,13 @@ def test_a_new_environment_passes_its_checks_at_once(run: Any, tmp_path: Path) -
         cwd=tmp_path / "my_env", capture_output=True, text=True,
     )  # fmt: skip
     assert linted.returncode == 0, linted.stdout
+    made = subprocess.run(
+        [sys.executable, "-c", "import gymnasium; gymnasium.make('my_env:my_env/MyEnv-v0')"],
+        cwd=tmp_path / "my_env", capture_output=True, text=True,
+    )  # fmt: skip
+    assert made.returncode == 0, made.stderr
+    folder = run("check", "my_env", "--only", "oracle", "--only", "processes")
+    assert (folder.code, "my_env/MyEnv-v0" in folder.out) == (0, True), folder.out + folder.err
 
 
 def test_an_installed_environment_is_found_by_its_id(
