@@ -2,30 +2,27 @@
 
 Rows are medians of interleaved rounds in CPU-seconds. Half of the actions are right, half wrong;
 they are prepared outside of the measured time. `bare gymnasium` is the same question and a string
-comparison, with nothing of ours. Peers (reasoning-gym, GEM) run in .venvs/math, made on first use;
-`--no-peer` leaves them out.
+comparison, with nothing of ours. Peers (GEM, TextArena, reasoning-gym, OpenEnv) run in the same run
+and in virtual environments of their own; `--no-peer` leaves them out.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import random
 import statistics
-import subprocess
 import time
-import venv
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import gymnasium
+from peer_environments import print_peers, run
 
 import turnhalle as th
 from turnhalle.envs.math import worker
 from turnhalle.envs.math.grading import RULES, Rule, is_right
 
-ROOT = Path(__file__).parents[1]
 GSM8K = Path("/work/shared/data/gsm8k/test.jsonl")
 EPISODES, ROUNDS = 1000, 9
 WORLDS: dict[str, tuple[str, dict[str, Any]]] = {
@@ -71,9 +68,9 @@ def main() -> None:
     for name, rate in gradings().items():
         print(f"| {name} | {rate:,.0f} |")
     if not arguments.no_peer:
-        print("\n| peer | per second |\n|---|---|")
-        for name, rate in peers().items():
+        for name, rate in gem_gradings().items():
             print(f"| {name} | {rate:,.0f} |")
+        print_peers()
 
 
 def speeds() -> dict[str, tuple[float, float]]:
@@ -201,29 +198,12 @@ def for_sympy(count: int) -> Iterator[tuple[str, str]]:
         yield f"#### abs(x^2-{a * a})", gold
 
 
-def peers() -> dict[str, float]:
-    home = ROOT / ".venvs" / "math"
-    python = str(home / "bin" / "python")
-    if not (home / ".ready").exists():
-        venv.create(home, with_pip=True)
-        needed = ROOT / "benchmarks" / "peers" / "requirements-math.txt"
-        subprocess.run([python, "-m", "pip", "install", "-q", "-r", str(needed)], check=True)
-        (home / ".ready").touch()
-    script = ROOT / "benchmarks" / "peers" / "math_grading.py"
-    samples = {
-        # GEM reads boxes only.
-        "numeric": [(f"\\boxed{{{a[5:]}}}", g) for a, g in list(numeric(2000)) if a[:5] == "#### "],
-        "symbolic": list(algebraic(400)),
-    }
-    done = subprocess.run(
-        [python, "-W", "ignore", str(script)],
-        input=json.dumps(samples),
-        capture_output=True,
-        text=True,
+def gem_gradings() -> dict[str, float]:
+    """What GEM does with some of the same answers."""
+    boxes = [(f"\\boxed{{{a[5:]}}}", g) for a, g in numeric(2000) if a[:5] == "#### "]
+    found: dict[str, float] = run(
+        "gem", "math_grading.py", given={"numeric": boxes, "symbolic": list(algebraic(400))}
     )
-    if done.returncode:
-        raise SystemExit(f"a peer failed:\n{done.stderr}")
-    found: dict[str, float] = json.loads(done.stdout.strip().splitlines()[-1])
     return found
 
 
