@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import pytest
 
 import turnhalle as th
+from turnhalle.envs.audit import core
 from turnhalle.envs.audit.core import Finding, Subject, audit
 from turnhalle.envs.audit.worth import mutations
 from turnhalle.envs.env import TextEnv
@@ -117,6 +119,22 @@ def test_a_budget_ends_the_audit_and_says_what_is_unchecked() -> None:
     assert verdicts["api"] == "ok"
     assert verdicts["speed"] == "unchecked"
     assert any("budget" in finding.detail for finding in findings())
+
+
+def test_a_quick_audit_of_a_slow_world_says_where_it_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Slow(Sound):
+        """Thinks about it."""
+
+        def respond(self, action: str) -> th.Reply:
+            time.sleep(0.01)
+            return super().respond(action)
+
+    monkeypatch.setattr(core, "QUICK_S", 0.2)
+    [quick] = audit(Subject(EnvFactory(Slow), is_quick=True), ["fuzz"])
+    assert quick.is_ok
+    assert quick.seconds < 2
+    assert "(a quick check ends after 0.2 s)" in quick.detail
+    assert int(quick.detail.split()[0]) >= 10
 
 
 @pytest.mark.parametrize("answer", ["42", "-3", "0", "0.50", "the 12th of May", "left", "3 dogs"])
