@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator
 from decimal import Decimal
 
+from ..math.answers import extract
 from ..rewards.check import check_reward
 from ..rewards.rubric import Rubric
 from .core import FaultError, Subject, UncheckedError
@@ -94,9 +95,23 @@ def _within_floor(episode: Episode, floor: float, who: str) -> None:
         raise FaultError(f"{who} earned {episode.earned:g} > {floor:g} (`reward_floor`)")
 
 
-def mutations(answer: str) -> Iterator[str]:
-    """Wrong answers near a right one: other numbers, other words, two answers, none."""
+def mutations(action: str) -> Iterator[str]:
+    """Actions with a wrong answer near the right one: other numbers, words, two answers, none.
+
+    Where the answer is marked (`#### 42`), what stands before it is left as it is.
+    """
     yield ""
+    answer = extract(action)
+    if not answer or answer == action.strip():
+        yield from _near(action)
+        return
+    head, _, tail = action.rpartition(answer)
+    yield head + tail
+    for wrong in _near(answer):
+        yield head + wrong + tail
+
+
+def _near(answer: str) -> Iterator[str]:
     numbers, words = list(NUMBER.finditer(answer)), list(_WORD.finditer(answer))
     if numbers:
         where, right = numbers[-1], Decimal(numbers[-1][0])

@@ -146,6 +146,15 @@ def test_mutations_are_all_different_from_the_answer(answer: str) -> None:
     assert "" in mutants
 
 
+@pytest.mark.parametrize("answer", ["42", "Saturday", "-1/2", "x^2 - 4x"])
+def test_where_an_answer_is_marked_its_work_stays_as_it_is(answer: str) -> None:
+    for action in (f"6*7=42 mod(34,7)=6 #### {answer}", f"6*7=42, so \\boxed{{{answer}}}."):
+        mutants = list(mutations(action))
+        assert len(mutants) > 4
+        assert action not in mutants
+        assert all(mutant.startswith("6*7=42") for mutant in mutants if mutant)
+
+
 def test_a_folder_stands_for_all_its_environments(tmp_path: Path) -> None:
     source = "import turnhalle as th\nclass {0}(th.TextEnv):\n    'Nothing.'\n"
     for name in ("One", "Two"):
