@@ -89,6 +89,27 @@ def test_options_that_do_not_fit_are_one_error_and_no_findings() -> None:
         list(audit(Subject(resolve("pacman", difficulty=9))))
 
 
+def test_the_audit_says_what_an_experts_actions_at_random_win() -> None:
+    class Coin(Sound):
+        """Heads or tails?"""
+
+        def draw(self, rng: random.Random, difficulty: int) -> dict[str, Any]:
+            return {"n": rng.randrange(10**6), "side": rng.choice(["heads", "tails"])}
+
+        def respond(self, action: str) -> th.Reply:
+            right = action == self.instance["side"]
+            return th.End("", success=right, reward=float(right))
+
+        def oracle(self) -> str:
+            return str(self.instance["side"])
+
+    [finding] = audit(Subject(EnvFactory(Coin)), ["idle"])
+    assert finding.is_ok
+    assert 30 < int(finding.detail.split()[-1]) < 70
+    [finding] = audit(Subject(EnvFactory(Sound)), ["idle"])
+    assert finding.detail.endswith("an expert's actions at random solve 0")
+
+
 def test_right_answers_beside_the_oracles_can_be_declared() -> None:
     class Even(Sound):
         """Say an even number."""
