@@ -9,6 +9,7 @@ and in virtual environments of their own; `--no-peer` leaves them out.
 from __future__ import annotations
 
 import argparse
+import os
 import random
 import statistics
 import time
@@ -135,7 +136,7 @@ def gradings() -> dict[str, float]:
         if "sympy" in name:
             assert worker.process_id() is None  # nothing before has asked it
             is_right("abs(x^2-1)", "abs(x-1)*abs(x+1)", rule)  # starts it
-            clock = time.perf_counter  # its time is another process's: the wall counts
+            clock = _with_worker
         begin = clock()
         right = sum(is_right(action, gold, rule) for action, gold in pairs)
         found[name] = len(pairs) / (clock() - begin)
@@ -205,6 +206,12 @@ def gem_gradings() -> dict[str, float]:
         "gem", "math_grading.py", given={"numeric": boxes, "symbolic": list(algebraic(400))}
     )
     return found
+
+
+def _with_worker() -> float:
+    """CPU-seconds of this process and of the one that sympy is in."""
+    fields = Path(f"/proc/{worker.process_id()}/stat").read_text().rpartition(")")[2].split()
+    return time.process_time() + (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def _timed(work: Callable[[], object]) -> float:
