@@ -181,6 +181,13 @@ def test_plug_ins_are_found_and_a_broken_one_takes_nothing_away(tmp_path: Path) 
         ("support", {"max_call": 3}, "did you mean 'max_calls'"),
         ("store", {"max_calls": True}, "max_calls must be an integer of at least 1, got True"),
         ("store", {"fault_cost": "x"}, "fault_cost must be a number of at least 0, got 'x'"),
+        ("math", {"family": 3}, "unknown math family 3. Known: chain"),
+        ("pacman", {"view": None}, "unknown view None. Known: grid"),
+        (
+            "support",
+            {"user": ["scripted"]},
+            r"unknown user \['scripted'\]; did you mean 'scripted'",
+        ),
     ],
 )
 def test_a_wrong_option_is_named_with_what_is_allowed(

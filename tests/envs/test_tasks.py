@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import turnhalle as th
-from turnhalle.envs.errors import EnvError, TaskError
+from turnhalle.envs.errors import ConfigError, EnvError, TaskError
 from turnhalle.envs.seeding import derive_seed
 from turnhalle.envs.tasks import SPLITS, Family, Task, canonical, draw_task, split_of
 
@@ -109,6 +109,16 @@ def test_instances_must_be_json() -> None:
 def test_a_task_survives_json() -> None:
     task = Task("x", "eval", 3, 2, {"n": [1, "two"]}, 1)
     assert Task.from_json(task.to_json()) == task
+
+
+@pytest.mark.parametrize("id", sorted(th.registered()))
+def test_a_difficulty_beyond_all_measure_is_played_or_refused_by_name(id: str) -> None:
+    env = th.make(id)
+    for seed in range(20):
+        try:
+            env.reset(seed=seed, options={"difficulty": 1000})
+        except ConfigError as error:
+            assert "difficulty" in str(error)  # noqa: PT017
 
 
 @pytest.mark.parametrize("id", sorted(th.registered()))
