@@ -62,7 +62,8 @@ def _processes(subject: Subject) -> str:
             try:
                 said, error = process.communicate(task, timeout=_TIMEOUT_S)
             except subprocess.TimeoutExpired:
-                one.kill(), other.kill()
+                one.kill()
+                other.kill()
                 raise FaultError(f"takes more than {_TIMEOUT_S} s in a fresh process") from None
             if process.returncode:
                 other.kill()

@@ -75,13 +75,14 @@ def power(base: Number, exponent: Number) -> Fraction:
     Raises:
         GrammarError: The exponent is no integer or too large, or the power does not exist.
     """
-    if exponent.denominator != 1 or abs(exponent) > MAX_EXPONENT:
+    count = exponent.numerator
+    if exponent.denominator != 1 or abs(count) > MAX_EXPONENT:
         raise GrammarError(f"exponents are integers of at most {MAX_EXPONENT}")
-    if not base and exponent <= 0:
+    if not base and count <= 0:
         raise GrammarError("0 to the power of 0 or less")
-    if _bits(base) * abs(exponent) > MAX_BITS:
+    if _bits(base) * abs(count) > MAX_BITS:
         raise GrammarError("the power is too large")
-    return Fraction(base) ** exponent.numerator
+    return Fraction(base) ** count
 
 
 def square_root(number: Number) -> Fraction:
