@@ -81,18 +81,18 @@ class FunctionNormalizer(normal.Normalizer):
 
     def without_wholes(self, polynomial: Polynomial) -> Polynomial:
         """The same, without powers of roots that are wholes."""
-        waiting, done = dict(polynomial), dict[Monomial, Fraction]()
+        waiting, done = list(polynomial.items()), dict[Monomial, Fraction]()
         while waiting:
-            monomial, number = waiting.popitem()
-            powers = dict(monomial)
-            name = next((n for n in powers if n in self.root_of and powers[n] >= WHOLE), None)
+            monomial, number = waiting.pop()
+            name = next((n for n, p in monomial if p >= WHOLE and n in self.root_of), None)
             if name is None:
-                done = dict(add(done, {monomial: number}))
+                done[monomial] = done.get(monomial, Fraction(0)) + number
                 continue
+            powers = dict(monomial)
             powers[name] -= WHOLE
             rest = {tuple(sorted((n, p) for n, p in powers.items() if p)): number}
-            waiting = dict(add(waiting, super().multiply(rest, self.root_of[name])))
-        return done
+            waiting += super().multiply(rest, self.root_of[name]).items()
+        return normal.bounded({monomial: number for monomial, number in done.items() if number})
 
     def times(self, left: Quotient, right: Quotient) -> Quotient:
         """Product of quotients."""
@@ -121,10 +121,8 @@ class FunctionNormalizer(normal.Normalizer):
         """
         if self.is_sum_of_positives(polynomial):
             return polynomial, ONE
-        conjugate: Polynomial = {}
-        for monomial, number in polynomial.items():
-            sign, turned = self.conjugate(monomial)
-            conjugate = add(conjugate, {turned: sign * number})
+        turned = [(*self.conjugate(m), number) for m, number in polynomial.items()]
+        conjugate = {monomial: sign * number for sign, monomial, number in turned}
         square = self.multiply(polynomial, conjugate)
         self.squares.add(terms.content((square, ONE))[1])
         return self.power((square, ONE), (normal.constant(Fraction(1, 2)), ONE))

@@ -12,6 +12,7 @@ from .normal import ONE, WHOLE, Monomial, Polynomial, Quotient
 Key = tuple[tuple[Monomial, Fraction], ...]
 """A polynomial in order."""
 I_PI: Monomial = (("_pi", 1), ("r-1", WHOLE // 2))
+_MAX_ROOT_TERMS = 12
 UNIT: Key = (((), Fraction(1)),)
 I: Key = (((("r-1", WHOLE // 2),), Fraction(1)),)  # noqa: E741 what else
 
@@ -49,7 +50,7 @@ def difference(left: Polynomial, right: Polynomial) -> Polynomial:
 
 
 def square_root(polynomial: Polynomial) -> Polynomial | None:
-    """A polynomial whose square it is; None where none is found."""
+    """A short polynomial whose square it is; None where none is found."""
     names = sorted({name for monomial in polynomial for name, _ in monomial})
     left = {tuple(dict(m).get(n, 0) for n in names): c for m, c in polynomial.items()}
     lead = max(left)
@@ -58,7 +59,7 @@ def square_root(polynomial: Polynomial) -> Polynomial | None:
         return None
     half, root = tuple(power // 2 for power in lead), dict[tuple[int, ...], Fraction]()
     term, factor = half, number[()]
-    while len(root) < len(polynomial):
+    while len(root) < min(len(polynomial), _MAX_ROOT_TERMS):
         for other, coefficient in root.items():
             _subtract(left, term, other, 2 * factor * coefficient)
         _subtract(left, term, term, factor * factor)

@@ -16,6 +16,8 @@ from .normal import WHOLE, Monomial
 Term = list[Node]
 """Factors of a term, the first a number."""
 ZERO: Node = ("number", Fraction(0))
+MAX_FACTORS = 2000
+"""Of all terms, nested ones too."""
 
 
 def difference(left: Node, right: Node) -> list[Term] | None:
@@ -24,9 +26,9 @@ def difference(left: Node, right: Node) -> list[Term] | None:
     try:
         (a, b), (c, d) = normalizer.normal_form(left), normalizer.normal_form(right)
         above = terms.difference(normalizer.multiply(a, d), normalizer.multiply(b, c))
+        return _Trees(normalizer).sum_of(terms.key(above))
     except GrammarError:
         return None
-    return _Trees(normalizer).sum_of(terms.key(above))
 
 
 def vanishes(difference: list[Term]) -> bool:
@@ -34,13 +36,13 @@ def vanishes(difference: list[Term]) -> bool:
 
     The numbers are roots of numbers, nested or not; `algebraic` knows when they do.
     """
-    numbers: dict[tuple[Node, ...], Node] = {}
+    numbers: dict[tuple[Node, ...], list[Node]] = {}
     for term in difference:
         others = tuple(factor for factor in term if not _is_number(factor))
         number = _product([factor for factor in term if _is_number(factor)])
-        numbers[others] = ("+", numbers[others], number) if others in numbers else number
+        numbers.setdefault(others, []).append(number)
     try:
-        return all(algebraic.are_equal(number, ZERO) for number in numbers.values())
+        return all(algebraic.are_equal(_sum(found), ZERO) for found in numbers.values())
     except GrammarError:
         return False
 
@@ -71,18 +73,19 @@ class _Trees:
     def __init__(self, normalizer: FunctionNormalizer) -> None:
         self.normalizer = normalizer
         self.meaning = {name: meaning for meaning, name in normalizer.names.items()}
+        self.factors = 0
 
     def sum_of(self, polynomial: terms.Key) -> list[Term]:
+        self.factors += sum(1 + len(monomial) for monomial, _ in polynomial)
+        if self.factors > MAX_FACTORS:
+            raise GrammarError("the difference is too large to be looked at")
         return [
             [("number", number), *(self.generator(name, power) for name, power in monomial)]
             for monomial, number in polynomial
         ]
 
     def polynomial(self, polynomial: terms.Key) -> Node:
-        result = ZERO
-        for term in self.sum_of(polynomial):
-            result = ("+", result, _product(term))
-        return result
+        return _sum([_product(term) for term in self.sum_of(polynomial)])
 
     def generator(self, name: str, power: int) -> Node:
         if name[0] == "_":
@@ -115,6 +118,14 @@ class _Trees:
 
     def monomial(self, monomial: Monomial) -> Node:
         return _product([("number", Fraction(1)), *(self.generator(n, p) for n, p in monomial)])
+
+
+def _sum(nodes: list[Node]) -> Node:
+    """As a tree that is not deep, however many they are."""
+    if len(nodes) < 2:
+        return nodes[0] if nodes else ZERO
+    half = len(nodes) // 2
+    return ("+", _sum(nodes[:half]), _sum(nodes[half:]))
 
 
 def _product(factors: Term) -> Node:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import operator
 import random
+import time
 from collections import defaultdict
 from typing import Any
 
@@ -270,3 +271,27 @@ def test_what_is_not_zero_is_not_zero() -> None:
             assert not trees.vanishes(difference)
             refuted += numeric.is_not_zero(difference)
     assert refuted > 300
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "(((abs(sin(x+y+3)))^(((2)^2)^9))*(cos((pi^2)^9))^9)^2",
+        "sqrt(abs(sin(exp(x))+x+y+1+pi+\\sqrt[5]{3})^9)",
+        "((sqrt((x+y+1)^9/(sqrt(x*(x+1))+\\sqrt[5]{x}+z^9)))^2)/sqrt((exp(abs(x+y+1))+i+pi+z+x)^9)",
+        "abs(2+(e/(x+1))^2+(pi+x)^9*abs(3(x+y+1)))",
+        "(e*(sin(((x+y+1)^2)^9)+(sin(x^9))^2))^9",
+        "((x+1)*cos(exp(x+y+1))^((x+y+1)^7*sin(x+1)))^((21^2)^2)",
+        "exp((x+y+z+1)^9)*sin((x+y+z+1)^9)",  # whose difference from nothing has many terms
+        "abs(x+y+z+1)^9+sqrt(x+y+z)^59",
+    ],
+)
+def test_no_function_takes_long_or_nests_too_deeply(text: str) -> None:
+    node = parse(text)
+    for other in (parse("x"), node, ("+", node, parse("x"))):
+        started = time.process_time()
+        difference = trees.difference(node, other)
+        if difference:
+            numeric.is_not_zero(difference)
+            trees.vanishes(difference)
+        assert time.process_time() - started < 1
