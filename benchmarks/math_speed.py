@@ -2,30 +2,28 @@
 
 Rows are medians of interleaved rounds in CPU-seconds. Half of the actions are right, half wrong;
 they are prepared outside of the measured time. `bare gymnasium` is the same question and a string
-comparison, with nothing of ours. Peers (reasoning-gym, GEM) run in .venvs/math, made on first use;
-`--no-peer` leaves them out.
+comparison, with nothing of ours. Peers (GEM, TextArena, reasoning-gym, OpenEnv) run in the same run
+and in virtual environments of their own; `--no-peer` leaves them out.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
+import os
 import random
 import statistics
-import subprocess
 import time
-import venv
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import gymnasium
+from peer_environments import print_peers, run
 
 import turnhalle as th
 from turnhalle.envs.math import worker
 from turnhalle.envs.math.grading import RULES, Rule, is_right
 
-ROOT = Path(__file__).parents[1]
 GSM8K = Path("/work/shared/data/gsm8k/test.jsonl")
 EPISODES, ROUNDS = 1000, 9
 WORLDS: dict[str, tuple[str, dict[str, Any]]] = {
@@ -71,9 +69,9 @@ def main() -> None:
     for name, rate in gradings().items():
         print(f"| {name} | {rate:,.0f} |")
     if not arguments.no_peer:
-        print("\n| peer | per second |\n|---|---|")
-        for name, rate in peers().items():
+        for name, rate in gem_gradings().items():
             print(f"| {name} | {rate:,.0f} |")
+        print_peers()
 
 
 def speeds() -> dict[str, tuple[float, float]]:
@@ -128,14 +126,17 @@ def gradings() -> dict[str, float]:
     samples = {
         "numeric": (list(numeric(20_000)), RULES["number"]),
         "symbolic, normal form": (list(algebraic(4_000)), Rule("algebraic")),
-        "symbolic, functions": (list(transcendental(300)), RULES["symbolic"]),
+        "symbolic, nested roots": (list(nested(600)), RULES["symbolic"]),
+        "symbolic, functions": (list(transcendental(900)), RULES["symbolic"]),
         "symbolic, by sympy in the worker": (list(for_sympy(100)), RULES["symbolic"]),
     }
-    is_right("sqrt(x^2)", "abs(x)", RULES["symbolic"])  # starts the worker
     found = {}
     for name, (pairs, rule) in samples.items():
-        # The worker's time is another process's: the wall counts there.
-        clock = time.perf_counter if rule.kind == "symbolic" else time.process_time
+        clock = time.process_time
+        if "sympy" in name:
+            assert worker.process_id() is None  # nothing before has asked it
+            is_right("abs(x^2-1)", "abs(x-1)*abs(x+1)", rule)  # starts it
+            clock = _with_worker
         begin = clock()
         right = sum(is_right(action, gold, rule) for action, gold in pairs)
         found[name] = len(pairs) / (clock() - begin)
@@ -178,37 +179,39 @@ def transcendental(count: int) -> Iterator[tuple[str, str]]:
         yield f"#### {answer}", gold
 
 
-def for_sympy(count: int) -> Iterator[tuple[str, str]]:
-    """What neither values nor normal forms decide: equal for positive numbers, or really so."""
+def nested(count: int) -> Iterator[tuple[str, str]]:
     for n in range(count):
-        a, is_wrong = 2 + n, n % 2
-        yield f"#### sqrt((x+{a})^2)", f"x+{a}" if is_wrong else f"abs(x+{a})"
+        a, off = 2 + n, n % 2
+        forms = (
+            (f"sqrt({a * a + 2}+{2 * a}sqrt(2))", f"{a}+sqrt(2)+{off}"),
+            (f"{a}cos(pi/5)", f"{a}/4+sqrt({5 * a * a})/4+{off}"),
+            (f"sqrt(x^2+{2 * a}x+{a * a})", f"abs(x+{a})+{off}"),
+        )
+        answer, gold = forms[n // 2 % 3]
+        yield f"#### {answer}", gold
 
 
-def peers() -> dict[str, float]:
-    home = ROOT / ".venvs" / "math"
-    python = str(home / "bin" / "python")
-    if not (home / ".ready").exists():
-        venv.create(home, with_pip=True)
-        needed = ROOT / "benchmarks" / "peers" / "requirements-math.txt"
-        subprocess.run([python, "-m", "pip", "install", "-q", "-r", str(needed)], check=True)
-        (home / ".ready").touch()
-    script = ROOT / "benchmarks" / "peers" / "math_grading.py"
-    samples = {
-        # GEM reads boxes only.
-        "numeric": [(f"\\boxed{{{a[5:]}}}", g) for a, g in list(numeric(2000)) if a[:5] == "#### "],
-        "symbolic": list(algebraic(400)),
-    }
-    done = subprocess.run(
-        [python, "-W", "ignore", str(script)],
-        input=json.dumps(samples),
-        capture_output=True,
-        text=True,
+def for_sympy(count: int) -> Iterator[tuple[str, str]]:
+    """What neither values nor normal forms decide."""
+    for n in range(count):
+        a = 2 + n
+        gold = f"abs(x-{a})*abs(x+{a})" if n % 2 == 0 else f"abs(x-{a})^3*abs(x+{a})/(x-{a})^2+0^x"
+        yield f"#### abs(x^2-{a * a})", gold
+
+
+def gem_gradings() -> dict[str, float]:
+    """What GEM does with some of the same answers."""
+    boxes = [(f"\\boxed{{{a[5:]}}}", g) for a, g in numeric(2000) if a[:5] == "#### "]
+    found: dict[str, float] = run(
+        "gem", "math_grading.py", given={"numeric": boxes, "symbolic": list(algebraic(400))}
     )
-    if done.returncode:
-        raise SystemExit(f"a peer failed:\n{done.stderr}")
-    found: dict[str, float] = json.loads(done.stdout.strip().splitlines()[-1])
     return found
+
+
+def _with_worker() -> float:
+    """CPU-seconds of this process and of the one that sympy is in."""
+    fields = Path(f"/proc/{worker.process_id()}/stat").read_text().rpartition(")")[2].split()
+    return time.process_time() + (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def _timed(work: Callable[[], object]) -> float:

@@ -3,7 +3,8 @@
 One core, CPU-seconds, medians of interleaved rounds. Random words are played, every reset is
 another task. "gymnasium" is an environment that does nothing, made the same way: the checker and
 the wrappers alone. The last column plays 1,000 episodes in one environment and compares the
-steps/s of the last hundred with those of the first.
+steps/s of the last hundred with those of the first. Peers come after it, in virtual environments of
+their own; `--no-peer` leaves them out.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from collections.abc import Callable
 from typing import Any
 
 import gymnasium
+from peer_environments import print_peers
 
 from turnhalle.envs.builtin import register_builtin
 from turnhalle.envs.spaces import UnicodeText
@@ -56,6 +58,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--steps", type=int, default=20_000, help="of each round")
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--no-peer", action="store_true", help="leave the peers out")
     arguments = parser.parse_args()
     register_builtin()
     gymnasium.register("benchmarks/Idle-v0", Idle)
@@ -75,6 +78,8 @@ def main() -> None:
     for name, make in games.items():
         steps, resets = (statistics.median(column) for column in zip(*measured[name], strict=True))
         print(f"| {name} | {steps:,.0f} | {resets:,.0f} | {_slowdown(make()):.2f} |", flush=True)
+    if not arguments.no_peer:
+        print_peers()
 
 
 def _round(env: Any, number: int, steps: int) -> tuple[float, float]:

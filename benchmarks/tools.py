@@ -2,7 +2,8 @@
 
 One process, one call a turn, `done` included; resets are timed apart. Beside them, in the same
 run, an environment of bare Gymnasium that only echoes: what its wrappers cost. Figures are medians
-over rounds in which everything takes its turn, in CPU-seconds; no task comes twice.
+over rounds in which everything takes its turn, in CPU-seconds; no task comes twice. Peers come
+after it, in virtual environments of their own; `--no-peer` leaves them out.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from collections.abc import Callable
 from typing import Any
 
 import gymnasium
+from peer_environments import print_peers
 
 import turnhalle as th
 from turnhalle.envs.spaces import UnicodeText
@@ -42,6 +44,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--episodes", type=int, default=300)
     parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--no-peer", action="store_true", help="leave the peers out")
     arguments = parser.parse_args()
     gymnasium.register("bench/Echo-v0", Echo)
     count, rounds = arguments.episodes, arguments.rounds
@@ -63,6 +66,8 @@ def main() -> None:
     for name, found in timings.items():
         steps, resets = (statistics.median(column) for column in zip(*found, strict=True))
         print(f"| {name} | {steps:,.0f} | {resets:,.0f} |")
+    if not arguments.no_peer:
+        print_peers()
 
 
 def _oracle(id: str, difficulty: int, task: int) -> list[str]:

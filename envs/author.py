@@ -64,6 +64,14 @@ class World(gymnasium.Env[str, str]):
         """
         return None
 
+    def content(self, instance: Instance) -> Any:
+        """What of an instance makes it another task, as JSON; its split goes by that alone.
+
+        All of it by default. Where parts of an instance may never be seen (the other rows of a
+        table), name those that decide, or twins stand in two splits.
+        """
+        return instance
+
     def start(self) -> str | Reply:
         """Set up the world from `self.instance` and return the first observation."""
         raise NotImplementedError(f"{type(self).__name__} must define start(self)")

@@ -163,10 +163,15 @@ def chosen(
     return names
 
 
-def unknown_name(kind: str, given: str, allowed: Iterable[str], hint: str = "") -> UnknownNameError:
-    """Build the error for an unknown name: what was given, what exists, the closest match."""
+def unknown_name(
+    kind: str, given: object, allowed: Iterable[str], hint: str = ""
+) -> UnknownNameError:
+    """Build the error for an unknown name: what was given, what exists, the closest match.
+
+    What was given may be no text at all: a user's option can be anything.
+    """
     names = sorted(allowed)
-    close = get_close_matches(given.lower(), [name.lower() for name in names], n=1, cutoff=0.5)
+    close = get_close_matches(str(given).lower(), [name.lower() for name in names], n=1, cutoff=0.5)
     suggestion = next((name for name in names if close and name.lower() == close[0]), None)
     message = f"unknown {kind} {given!r}"
     message += f"; did you mean {suggestion!r}?" if suggestion else "."

@@ -35,7 +35,7 @@ def family_of(env: TextEnv, difficulty: int) -> Family:
         outside = env.metadata["snapshot"] == "none"  # too costly to start just to look
         family = Family(env.id, env.draw, difficulty, by_content=True)
         _by_content[key] = outside or _shows_its_tasks(env.anew(), family)
-    return Family(env.id, env.draw, difficulty, _by_content[key], env.listed)
+    return Family(env.id, env.draw, difficulty, _by_content[key], env.listed, env.content)
 
 
 def require_variety(env: TextEnv, difficulty: int) -> None:
@@ -47,7 +47,7 @@ def require_variety(env: TextEnv, difficulty: int) -> None:
     family, key = family_of(env, difficulty), _key(env, difficulty)
     if not family.by_content or key in _varied:
         return
-    seen = {canonical(instance) for instance in _sample(family)}
+    seen = {canonical(family.content(instance)) for instance in _sample(family)}
     if len(seen) < MIN_INSTANCES:
         raise TaskError(
             f"{family.env} at difficulty {family.difficulty} has only {len(seen)} different tasks "

@@ -7,10 +7,8 @@ version), to `module:Class` and to `path/to/file.py:Class`.
 from __future__ import annotations
 
 import copy
-import hashlib
 import importlib
 import importlib.metadata
-import importlib.util
 import inspect
 import logging
 import re
@@ -24,8 +22,9 @@ import gymnasium
 from gymnasium.envs.registration import EnvSpec
 
 from .env import TextEnv
-from .errors import ConfigError, TurnhalleError, UnknownNameError, unknown_name
+from .errors import ConfigError, UnknownNameError, unknown_name
 from .isolation import IsolatedEnv, Isolation
+from .modules import environment_files, import_module
 from .playable import Playable
 
 ENTRY_POINTS = "turnhalle.envs"
@@ -177,8 +176,7 @@ def resolve_all(name: str, **kwargs: Any) -> list[EnvFactory]:
     folder = Path(name)
     if ":" in name or not (folder.is_dir() or name.endswith(".py")):
         return [resolve(name, **kwargs)]
-    files = [p for p in sorted(folder.rglob("*.py")) if not p.name.startswith("test_")]
-    files = files if folder.is_dir() else [folder]
+    files = environment_files(folder) if folder.is_dir() else [folder]
     modules = [import_module(str(path)) for path in files]
     found = [v for m in modules for v in vars(m).values() if _is_own_env(v, m)]
     if not found:
@@ -239,41 +237,6 @@ def _load(spec: EnvSpec) -> type[TextEnv]:
     if not (isinstance(found, type) and issubclass(found, TextEnv)):
         raise ConfigError(f"{spec.id}: {_name(found)} is no TextEnv")
     return found
-
-
-def import_module(name: str) -> ModuleType:
-    """Import a module by name, or a file by path (once)."""
-    if not name.endswith(".py"):
-        try:
-            return importlib.import_module(name)
-        except ModuleNotFoundError as error:
-            if error.name != name.partition(".")[0] and error.name != name:
-                raise
-            hint = "Give a module that can be imported from here, or a path that ends in .py."
-            raise UnknownNameError(f"no module named {name!r}. {hint}") from error
-    path = Path(name).resolve()
-    if not path.is_file():
-        raise UnknownNameError(f"no file {name!r} (looked for {path})")
-    # Modules of the same file name in different folders must not meet.
-    digest = hashlib.blake2b(str(path).encode(), digest_size=4).hexdigest()
-    module_name = f"turnhalle_file_{path.stem}_{digest}"
-    if module_name in sys.modules:
-        return sys.modules[module_name]
-    found = importlib.util.spec_from_file_location(module_name, path)
-    if found is None or found.loader is None:
-        raise ConfigError(f"{path} cannot be imported as a Python file")
-    module = importlib.util.module_from_spec(found)
-    module.__turnhalle_name__ = path.name  # type: ignore[attr-defined]
-    sys.modules[module_name] = module
-    try:
-        found.loader.exec_module(module)
-    except TurnhalleError:
-        del sys.modules[module_name]
-        raise
-    except Exception as error:
-        del sys.modules[module_name]
-        raise ConfigError(f"{path} failed on import: {type(error).__name__}: {error}") from error
-    return module
 
 
 def _spec_of(cls: type[TextEnv]) -> EnvSpec | None:

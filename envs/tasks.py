@@ -50,8 +50,8 @@ class Task:
         return cls(**data)
 
 
-def canonical(instance: Instance) -> str:
-    """The one JSON text of an instance: sorted keys, no spaces, no NaN.
+def canonical(instance: Any) -> str:
+    """The one JSON text of an instance, or of a part of it: sorted keys, no spaces, no NaN.
 
     Raises:
         TaskError: The instance is not plain JSON.
@@ -64,9 +64,9 @@ def canonical(instance: Instance) -> str:
         ) from error
 
 
-def split_of(instance: Instance) -> str:
-    """The split that the instance's content belongs to."""
-    position = hash_position(canonical(instance))
+def split_of(content: Any) -> str:
+    """The split that an instance of this content belongs to."""
+    position = hash_position(canonical(content))
     for split, share in SPLITS.items():
         if position < share:
             return split
@@ -85,6 +85,8 @@ class Family:
     """Are splits by content, or by draw?"""
     listed: Callable[[str, int], Sequence[Instance] | None] | None = None
     """The tasks of a split that is a list, by split and difficulty."""
+    content: Callable[[Instance], Any] = dict
+    """What of an instance makes it another task; all of it by default."""
 
     def instance(self, rng: random.Random) -> Instance:
         """Draw one, whatever its split.
@@ -97,10 +99,23 @@ class Family:
         except (TurnhalleError, NotImplementedError):
             raise
         except Exception as error:
-            what = f"{type(error).__name__}: {error}"
-            raise EnvError(
-                f"bug in draw of {self.env} at difficulty {self.difficulty}: {what}"
-            ) from error
+            raise self._bug("draw", error) from error
+
+    def split(self, instance: Instance) -> str:
+        """The split that an instance belongs to by its content.
+
+        Raises:
+            EnvError: `content` has a bug.
+        """
+        try:
+            content = self.content(instance)
+        except Exception as error:
+            raise self._bug("content", error) from error
+        return split_of(content)
+
+    def _bug(self, where: str, error: Exception) -> EnvError:
+        what = f"{type(error).__name__}: {error}"
+        return EnvError(f"bug in {where} of {self.env} at difficulty {self.difficulty}: {what}")
 
 
 def draw_task(family: Family, split: str, index: int, noise: int) -> Task:
@@ -117,7 +132,7 @@ def draw_task(family: Family, split: str, index: int, noise: int) -> Task:
         return Task(env, split, index, difficulty, dict(rows[index % len(rows)]), noise)
     for attempt in range(_MAX_DRAWS):
         instance = family.instance(derive_rng(env, split, index, difficulty, attempt))
-        if not family.by_content or split_of(instance) == split:
+        if not family.by_content or family.split(instance) == split:
             return Task(env, split, index, difficulty, instance, noise)
     raise TaskError(
         f"{env} at difficulty {difficulty}: {_MAX_DRAWS} draws gave no instance of split "

@@ -25,7 +25,8 @@ from .core import StepInfo
 from .env import TextEnv
 from .errors import EnvError, OutsideError, TurnhalleError
 from .isolation import Origin
-from .registry import EnvFactory, import_module
+from .modules import import_module
+from .registry import EnvFactory
 
 _PR_SET_PDEATHSIG = 1
 

@@ -50,7 +50,8 @@ def _vector(subject: Subject) -> str:
     kinds = {"SyncVectorEnv": SyncVectorEnv}
     if not subject.is_quick and subject.env().metadata["snapshot"] != "none":
         kinds["AsyncVectorEnv"] = partial(AsyncVectorEnv, shared_memory=False)  # type: ignore[assignment]
-    alone = [subject.env().reset(seed=seed)[0] for seed in (1, 2)]
+    with subject.lent() as env:
+        alone = [env.reset(seed=seed)[0] for seed in (1, 2)]
     for name, kind in kinds.items():
         envs = kind(make)
         try:

@@ -13,11 +13,15 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from ..env import TextEnv
-from ..errors import TurnhalleError, unknown_name
+from ..errors import ConfigError, TurnhalleError, unknown_name
 from ..registry import EnvFactory
 from .play import Act, Episode, play
 
 Verdict = Literal["ok", "failed", "unchecked"]
+QUICK_S = 3.0
+"""Seconds of a quick check of a world that is slow: a server, a sandbox."""
+_FEWEST = 10
+"""Episodes that any check plays."""
 
 
 class FaultError(TurnhalleError, AssertionError):
@@ -51,12 +55,13 @@ class Subject:
 
     factory: EnvFactory
     is_quick: bool = False
-    """A tenth of the episodes."""
+    """A tenth of the episodes, and of a slow world no more than `QUICK_S` a check."""
     budget_s: float = float("inf")
     """Wall-clock seconds for the whole audit."""
     started: float = field(default_factory=time.monotonic)
-    was_cut: bool = False
-    """Did the budget end the running check early?"""
+    check_began: float = 0.0
+    was_cut: str = ""
+    """What ended the running check early, if anything did."""
     idle: list[TextEnv] = field(default_factory=list)
     """Environments with a server of their own that wait for another episode."""
 
@@ -87,10 +92,14 @@ class Subject:
             self.idle.pop().close()
 
     def many(self, full: int) -> Iterator[int]:
-        """Count to `full`, to a tenth of it in a quick audit, or until the budget is spent."""
-        for index in range(max(10, full // 10) if self.is_quick else full):
+        """Count to `full`, to a tenth of it in a quick audit, or until the time is spent."""
+        for index in range(max(_FEWEST, full // 10) if self.is_quick else full):
             if index and self.is_spent():
-                self.was_cut = True
+                self.was_cut = "the budget ended it early"
+                return
+            is_slow = self.is_quick and time.monotonic() - self.check_began > QUICK_S
+            if index >= _FEWEST and is_slow:
+                self.was_cut = f"a quick check ends after {QUICK_S:g} s"
                 return
             yield index
 
@@ -107,6 +116,7 @@ def audit(subject: Subject, only: Collection[str] = ()) -> Iterator[Finding]:
 
     Raises:
         UnknownNameError: No check of that name.
+        ConfigError: The environment cannot be built with its options, so there is none to check.
     """
     from . import api, determinism, secrets, sturdiness, worth
 
@@ -115,6 +125,7 @@ def audit(subject: Subject, only: Collection[str] = ()) -> Iterator[Finding]:
     for name in only:
         if name not in checks:
             raise unknown_name("check", name, checks)
+    _require_built(subject)
     try:
         for name in checks:
             if name in (only or checks):
@@ -123,9 +134,19 @@ def audit(subject: Subject, only: Collection[str] = ()) -> Iterator[Finding]:
         subject.close()
 
 
+def _require_built(subject: Subject) -> None:
+    """Options that do not fit are one mistake of the user's, not twenty findings."""
+    try:
+        subject.env().close()
+    except ConfigError:
+        raise
+    except Exception:
+        pass  # a bug of the author's: each check that meets it will say so
+
+
 def _run(name: str, check: Check, subject: Subject) -> Finding:
     began, verdict = time.monotonic(), "ok"
-    subject.was_cut = False
+    subject.check_began, subject.was_cut = began, ""
     try:
         if subject.is_spent():
             raise UncheckedError("the budget was spent before")
@@ -137,5 +158,5 @@ def _run(name: str, check: Check, subject: Subject) -> Finding:
     except Exception as error:  # a bug of the author's is a finding, not the end of the audit
         verdict, detail = "failed", f"{type(error).__name__}: {error}"
     if subject.was_cut and verdict == "ok":
-        detail += " (the budget ended it early)"
+        detail += f" ({subject.was_cut})"
     return Finding(name, verdict, detail, time.monotonic() - began)  # type: ignore[arg-type]

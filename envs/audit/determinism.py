@@ -23,16 +23,24 @@ _TIMEOUT_S = 120
 def _twice(subject: Subject) -> str:
     """The same task gives the same episode, alone and interleaved with another."""
     tasks = 0
+    fresh = 1 if subject.env().metadata["snapshot"] == "none" else _FRESH_TASKS
     for index in subject.many(30):
         # The first in new environments, whatever it costs, against those that may have played.
-        is_new = tasks < _FRESH_TASKS
-        alone = play(subject.env(), index, by_oracle) if is_new else subject.play(index, by_oracle)
+        alone = _played_anew(subject, index) if tasks < fresh else subject.play(index, by_oracle)
         if subject.play(index, by_oracle).transcript() != alone.transcript():
             raise FaultError(f"task {index} gave two different episodes")
         if _interleaved(subject, index, alone).transcript() != alone.transcript():
             raise FaultError(f"task {index} is another beside a second environment")
         tasks += 1
     return f"{tasks} tasks give the same episode twice, and beside another environment"
+
+
+def _played_anew(subject: Subject, index: int) -> Episode:
+    env = subject.env()
+    try:
+        return play(env, index, by_oracle)
+    finally:
+        env.close()
 
 
 def _interleaved(subject: Subject, index: int, alone: Episode) -> Episode:
@@ -47,27 +55,38 @@ def _interleaved(subject: Subject, index: int, alone: Episode) -> Episode:
 
 def _processes(subject: Subject) -> str:
     """Two fresh processes with different hash seeds play the same episodes."""
-    name = _address(subject.factory)
+    task = json.dumps({"name": _address(subject.factory), "kwargs": subject.factory.kwargs})
     printed = set()
-    for hash_seed in ("0", "1"):
-        done = subprocess.run(
-            [sys.executable, "-c", "from turnhalle.envs.audit.determinism import main; main()"],
-            input=json.dumps({"name": name, "kwargs": subject.factory.kwargs}),
-            env={
-                **os.environ,
-                "PYTHONHASHSEED": hash_seed,
-                "PYTHONPATH": os.pathsep.join(path or "." for path in sys.path),
-            },
-            capture_output=True,
-            text=True,
-            timeout=_TIMEOUT_S,
-        )
-        if done.returncode:
-            raise FaultError(f"fails in a fresh process: {done.stderr.strip().splitlines()[-1:]}")
-        printed.add(done.stdout)
+    with _fresh_process("0") as one, _fresh_process("1") as other:
+        for process in (one, other):
+            try:
+                said, error = process.communicate(task, timeout=_TIMEOUT_S)
+            except subprocess.TimeoutExpired:
+                one.kill()
+                other.kill()
+                raise FaultError(f"takes more than {_TIMEOUT_S} s in a fresh process") from None
+            if process.returncode:
+                other.kill()
+                raise FaultError(f"fails in a fresh process: {error.strip().splitlines()[-1:]}")
+            printed.add(said)
     if len(printed) != 1:
         raise FaultError("the same tasks differ between processes; does it iterate over a set?")
     return f"{_FRESH_TASKS} tasks are the same in fresh processes with different hash seeds"
+
+
+def _fresh_process(hash_seed: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-c", "from turnhalle.envs.audit.determinism import main; main()"],
+        env={
+            **os.environ,
+            "PYTHONHASHSEED": hash_seed,
+            "PYTHONPATH": os.pathsep.join(path or "." for path in sys.path),
+        },
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
 
 
 def main() -> None:

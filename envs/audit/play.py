@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from ..core import StepInfo
@@ -92,3 +92,8 @@ IDLERS: dict[str, Act] = {
     ),
 }
 """Policies that do no work."""
+
+
+def actions_at_random(actions: Sequence[str]) -> Act:
+    """A policy that draws from some actions, whatever it sees."""
+    return lambda env, episode: derive_rng("at random", env.task.index, env.turn).choice(actions)

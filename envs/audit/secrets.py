@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
+from itertools import combinations
 
 from ..core import StepInfo
 from ..env import TextEnv
 from ..math.answers import extract
-from ..tasks import SPLITS, canonical, split_of
+from ..tasks import SPLITS, canonical
 from ..tools.canonical import parse_action
 from .core import FaultError, Subject, UncheckedError
 from .play import NUMBER, begin, by_oracle, step
@@ -17,19 +18,30 @@ _MAX_IN_SIGHT = 0.2
 
 
 def _splits(subject: Subject) -> str:
-    """Every drawn instance belongs to its split, so none is in two."""
+    """No task is in two splits: each drawn one belongs to its own, and no listed one is drawn."""
     env = subject.env()
-    if not env.task_family().by_content:
+    family = env.task_family()
+    if not family.by_content:
         return "by draw: every episode opens alike, so no task can be recognised"
     seen: dict[str, set[str]] = {split: set() for split in SPLITS}
+    listed = {split for split in SPLITS if env.listed(split, env.difficulty) is not None}
     for index in subject.many(100):
         for split, found in seen.items():
             begin(env, index, split)
-            if split_of(env.instance) != split:
-                raise FaultError(f"task {index} of {split} belongs to {split_of(env.instance)}")
-            found.add(canonical(env.instance))
+            if split not in listed and family.split(env.instance) != split:
+                raise FaultError(f"task {index} of {split} belongs to {family.split(env.instance)}")
+            found.add(canonical(family.content(env.instance)))
+    seen |= {split: _all_listed(env, split) for split in listed}
+    for one, other in combinations(SPLITS, 2):
+        if seen[one] & seen[other]:
+            raise FaultError(f"{len(seen[one] & seen[other])} tasks are in {one} and in {other}")
     sizes = ", ".join(f"{len(found)} in {split}" for split, found in seen.items())
-    return f"disjoint; as many draws each gave {sizes}"
+    return f"disjoint; {sizes}" + (f" ({', '.join(sorted(listed))} listed)" if listed else "")
+
+
+def _all_listed(env: TextEnv, split: str) -> set[str]:
+    rows = env.listed(split, env.difficulty) or ()
+    return {canonical(env.content(dict(row))) for row in rows}
 
 
 def _info(subject: Subject) -> str:

@@ -7,14 +7,16 @@ import re
 from collections.abc import Iterator
 from decimal import Decimal
 
+from ..math.answers import extract
 from ..rewards.check import check_reward
 from ..rewards.rubric import Rubric
 from .core import FaultError, Subject, UncheckedError
-from .play import IDLERS, NUMBER, Episode, begin, by_oracle, step
+from .play import IDLERS, NUMBER, Act, Episode, actions_at_random, begin, by_oracle, step
 
 _ORACLE_SUCCESS = 0.98
 """An oracle may lose to luck in two tasks of a hundred; rewards of the rest must be the maximum."""
 _TOLERANCE = 1e-6
+_POOL_FROM, _POOL_TASKS = 1000, 10
 _WORD = re.compile(r"[^\W\d_]{2,}")
 
 
@@ -38,11 +40,14 @@ def _oracle(subject: Subject) -> str:
 def _idlers(subject: Subject) -> str:
     """Policies that do no work neither succeed nor earn more than the floor."""
     solved, tasks, floor = dict.fromkeys(IDLERS, 0), 0, subject.env().reward_floor
+    lucky, at_random = 0, _at_random(subject)
     for index in subject.many(100):
         for name, act in IDLERS.items():
             episode = subject.play(index, act)
             solved[name] += episode.success
             _within_floor(episode, floor, f"task {index}: {name}")
+        if at_random is not None:
+            lucky += subject.play(index, at_random).success
         tasks += 1
     name = max(solved, key=solved.__getitem__)
     limit = subject.env().success_floor
@@ -50,7 +55,17 @@ def _idlers(subject: Subject) -> str:
     # Two standard deviations of luck, so that few tasks condemn nobody.
     if solved[name] > limit * tasks + 2 * math.sqrt(limit * tasks):
         raise FaultError(f"{found}; declared are at most {limit:.0%} (`success_floor`)")
-    return f"of {len(IDLERS)} policies that do no work, the best ({name}) solves {solved[name]}"
+    found = f"of {len(IDLERS)} policies that do no work, the best ({name}) solves {solved[name]}"
+    # No fault by itself: there are games that chance may win, and authors who want to know it.
+    return found if at_random is None else f"{found}; an expert's actions at random solve {lucky}"
+
+
+def _at_random(subject: Subject) -> Act | None:
+    """What the oracle does in other tasks, at random; None where there is no oracle."""
+    if not subject.env().has_oracle:
+        return None
+    tasks = range(_POOL_FROM, _POOL_FROM + _POOL_TASKS)
+    return actions_at_random([a for t in tasks for a in subject.play(t, by_oracle).actions])
 
 
 def _mutants(subject: Subject) -> str:
@@ -94,9 +109,23 @@ def _within_floor(episode: Episode, floor: float, who: str) -> None:
         raise FaultError(f"{who} earned {episode.earned:g} > {floor:g} (`reward_floor`)")
 
 
-def mutations(answer: str) -> Iterator[str]:
-    """Wrong answers near a right one: other numbers, other words, two answers, none."""
+def mutations(action: str) -> Iterator[str]:
+    """Actions with a wrong answer near the right one: other numbers, words, two answers, none.
+
+    Where the answer is marked (`#### 42`), what stands before it is left as it is.
+    """
     yield ""
+    answer = extract(action)
+    if not answer or answer == action.strip():
+        yield from _near(action)
+        return
+    head, _, tail = action.rpartition(answer)
+    yield head + tail
+    for wrong in _near(answer):
+        yield head + wrong + tail
+
+
+def _near(answer: str) -> Iterator[str]:
     numbers, words = list(NUMBER.finditer(answer)), list(_WORD.finditer(answer))
     if numbers:
         where, right = numbers[-1], Decimal(numbers[-1][0])

@@ -67,7 +67,7 @@ def _position(rng: random.Random, difficulty: int) -> Drawn:
 
 
 def _look_up(rng: random.Random, difficulty: int) -> Drawn:
-    names = rng.sample(_LETTERS, 2 + difficulty)
+    names = rng.sample(_LETTERS, min(2 + difficulty, len(_LETTERS)))
     values = {name: _number(rng, difficulty) for name in names}
     wanted = rng.choice(names)
     told = " ".join(f"{name}={value}" for name, value in values.items())

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
-from ..errors import chosen
+from ..errors import EnvError, chosen
 from ..tasks import Instance
 from .families import FAMILIES, LEVELS
-from .problem import finish
+from .problem import TooFewTestsError, finish
 from .workbench import Workbench
+
+HARDEST = 6
+"""Beyond it numbers grow no more: solutions would be too slow, and tests all alike."""
+_MAX_DRAFTS = 20
 
 
 class Coding(Workbench):
@@ -35,4 +40,7 @@ class Coding(Workbench):
             name for level, found in LEVELS.items() if level <= difficulty for name in found
         ]
         family = names[rng.randrange(len(names))]
-        return dict(finish(family, FAMILIES[family](rng, difficulty)))
+        for _ in range(_MAX_DRAFTS):
+            with suppress(TooFewTestsError):
+                return dict(finish(family, FAMILIES[family](rng, min(difficulty, HARDEST))))
+        raise EnvError(f"{_MAX_DRAFTS} drafts of {family} had too few different tests")

@@ -33,6 +33,10 @@ NUM_VISIBLE, NUM_HIDDEN = 2, 6
 _MAX_DRAWS = 120
 
 
+class TooFewTestsError(EnvError):
+    """A draft whose arguments tell too little apart; one in a thousand, so another is drawn."""
+
+
 class Problem(TypedDict):
     """One drawn task."""
 
@@ -84,7 +88,11 @@ def edits(solution: str, *changes: tuple[str, str]) -> tuple[str, ...]:
 
 
 def finish(family: str, draft: Draft) -> Problem:
-    """Draw the tests of a draft, and keep the mistakes that fail one of the hidden."""
+    """Draw the tests of a draft, and keep the mistakes that fail one of the hidden.
+
+    Raises:
+        TooFewTestsError: The draft is of no use.
+    """
     visible, hidden, mistakes = _draw_tests(
         draft, derive_rng("coding", family, draft.tests_of or draft.task)
     )
@@ -135,7 +143,7 @@ def _draw_tests(draft: Draft, rng: random.Random) -> tuple[list[Test], list[Test
         elif not alive and not is_constant:
             break
     if is_constant or len(hidden) < NUM_HIDDEN or len(visible) < NUM_VISIBLE:
-        raise EnvError(f"too few different tests of {draft.task!r}")
+        raise TooFewTestsError(f"too few different tests of {draft.task!r}")
     return visible, hidden, caught
 
 

@@ -17,7 +17,7 @@ _HASHES, _BOXED, _OPEN, _CLOSE = "####", "\\boxed{", "<answer>", "</answer>"
 _MARKER = re.compile(r"####|\\boxed\{|<answer>")
 _BRACE = re.compile(r"[{}]")
 _NUMBER = re.compile(
-    r"(?P<sign>[+-]?)(?P<whole>\d{1,3}(?:,\d{3})+|\d+)(?:\.(?P<decimals>\d+)|/(?P<below>\d+))?",
+    r"(?P<sign>[+-]?)(?P<whole>[1-9]\d{0,2}(?:,\d{3})+|\d+)(?:\.(?P<decimals>\d+)|/(?P<below>\d+))?",
     re.ASCII,
 )
 

@@ -14,7 +14,7 @@ from fractions import Fraction
 from functools import lru_cache
 from typing import Literal
 
-from . import functions, normal, numeric, worker
+from . import algebraic, normal, numeric, trees, worker
 from .answers import MAX_LENGTH, extract, parse_number
 from .forms import is_collected
 from .grammar import GrammarError, Node, parse
@@ -110,7 +110,7 @@ def is_gold(text: str, rule: Rule) -> bool:
         return None not in _numbers(text)
     try:
         node = parse(_without_delimiters(text))
-        return rule.kind == "symbolic" or normal.are_equal(node, node)
+        return rule.kind == "symbolic" or _are_equal_algebraic(node, node)
     except GrammarError:
         return False
 
@@ -199,7 +199,7 @@ def _judge_expression(given: str, gold: str, rule: Rule) -> Verdict:
         if rule.is_lowest and not is_collected(left):
             return Verdict.UNREADABLE
         try:
-            is_equal = normal.are_equal(left, right)
+            is_equal = _are_equal_algebraic(left, right)
         except normal.NotAlgebraicError:
             if rule.kind != "symbolic":
                 raise
@@ -209,10 +209,26 @@ def _judge_expression(given: str, gold: str, rule: Rule) -> Verdict:
     return Verdict.RIGHT if is_equal else Verdict.WRONG
 
 
+def _are_equal_algebraic(left: Node, right: Node) -> bool:
+    """By their normal forms, or as real numbers."""
+    try:
+        return normal.are_equal(left, right)
+    except normal.NotAlgebraicError:
+        return algebraic.are_equal(left, right)
+
+
 def _are_equal_functions(left: Node, right: Node) -> bool:
-    """Refuted by their values, proved by the rules of `functions`, or decided by sympy."""
+    """Told apart by values, proved by the rules of `functions`, or decided by sympy."""
     said = numeric.compare(left, right)
     if said is numeric.Comparison.DIFFERENT:
         return False
-    is_proved = said is numeric.Comparison.ALIKE and functions.have_one_form(left, right)
-    return is_proved or worker.are_equal(left, right)
+    difference = trees.difference(left, right)
+    if difference is not None:
+        if difference and numeric.is_not_zero(difference):
+            return False
+        has_values = said is numeric.Comparison.ALIKE or (
+            trees.exists(left) and trees.exists(right)
+        )
+        if has_values and trees.vanishes(difference):
+            return True
+    return worker.are_equal(left, right)

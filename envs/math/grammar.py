@@ -12,14 +12,15 @@ Simple LaTeX is read too: `\frac{}{}`, `\sqrt[n]{}`, `\pi`, `\cdot`, `\times`, `
 from __future__ import annotations
 
 import re
+import string
 from fractions import Fraction
 from typing import Any
 
 from .answers import MAX_LENGTH, parse_number
 
 Node = tuple[Any, ...]
-"""("number", Fraction) | ("name", str) | ("+" | "*" | "/" | "^", Node, Node) |
-("call", function, Node, ...)."""
+"""("number", Fraction, or int in the calculator) | ("name", str) | ("call", function, Node, ...) |
+("+" | "*" | "/" | "^", Node, Node)."""
 
 MAX_DEPTH = 40
 MAX_NODES = 300
@@ -30,15 +31,20 @@ _CALCULATOR_FUNCTIONS = {"sqrt": 1, "abs": 1, "floor": 1, "gcd": 2, "lcm": 2, "m
 """How many arguments each function takes."""
 _CONSTANTS = ("pi", "e", "i")
 
-_THOUSANDS = r"\d{1,3}(?:,\d{3})+(?!\d)(?:\.\d+)?|"
+_THOUSANDS = r"[1-9]\d{0,2}(?:,\d{3})+(?!\d)(?:\.\d+)?|"
 _PATTERN = (
-    r"(?P<space>\s+|\\[,;:! ]|\\left(?![A-Za-z])|\\right(?![A-Za-z]))"
-    r"|(?P<number>%s\d+(?:\.\d+)?)|(?P<name>\\?[A-Za-z]+)|(?P<sign>\*\*|[-+*/^(){}\[\],])"
-    r"|(?P<unknown>.)"
+    r"(?:\s|\\[,;:! ]|\\left(?![A-Za-z])|\\right(?![A-Za-z]))*+"  # space, which is never given back
+    r"(%s\d+(?:\.\d+)?|\\?[A-Za-z]+|\*\*|.)"
 )
 _TOKEN = re.compile(_PATTERN % _THOUSANDS, re.ASCII | re.DOTALL)
 # There, a comma parts arguments.
 _TOKEN_OF_CALCULATOR = re.compile(_PATTERN % "", re.ASCII | re.DOTALL)
+_KINDS = {
+    **dict.fromkeys(string.digits, "number"),
+    **dict.fromkeys(string.ascii_letters, "name"),
+    **dict.fromkeys("-+*/^(){}[],", "sign"),
+}
+"""By the first character of a token."""
 _SYNONYMS = {"\\cdot": "*", "\\times": "*", "\\div": "/", "**": "^"}
 _LATEX_FRACTIONS = ("\\frac", "\\dfrac", "\\tfrac")
 _CLOSING = {"(": ")", "{": "}", "[": "]"}
@@ -66,14 +72,15 @@ def parse(text: str, *, is_for_calculator: bool = False) -> Node:
 
 def _tokens(text: str, pattern: re.Pattern[str]) -> list[tuple[str, str]]:
     tokens: list[tuple[str, str]] = []
-    for match in pattern.finditer(text):
-        kind, token = str(match.lastgroup), match[0]
-        if kind == "unknown":
-            raise GrammarError(f"cannot read {token!a}")
+    for token in pattern.findall(text):
+        kind = _KINDS.get(token[0])
         if token in _SYNONYMS:
             kind, token = "sign", _SYNONYMS[token]
-        if kind != "space":
-            tokens.append((kind, token))
+        elif kind is None:
+            if token[0] != "\\" or len(token) == 1:
+                raise GrammarError(f"cannot read {token!a}")
+            kind = "name"
+        tokens.append((kind, token))
     tokens.append(("end", ""))
     return tokens
 
@@ -118,7 +125,10 @@ class _Reader:
         return negated(node) if sign == "-" else node
 
     def power(self, depth: int) -> Node:
-        base = self.atom(depth)
+        return self.raised(self.atom(depth), depth)
+
+    def raised(self, base: Node, depth: int) -> Node:
+        """The base to the power that follows it, if one does."""
         if self.token != "^":
             return base
         self.take()
@@ -128,8 +138,11 @@ class _Reader:
         kind, token = self.tokens[self.at]
         if kind == "number":
             self.at += 1
-            value = Fraction(int(token)) if token.isdigit() else parse_number(token)
-            return self.node("number", value)
+            if not token.isdigit():
+                return self.node("number", parse_number(token))
+            # Normal forms divide, and integers divided would be floats; the calculator knows both.
+            is_whole = self.is_for_calculator
+            return self.node("number", int(token) if is_whole else Fraction(int(token)))
         if token in ("(", "{"):
             return self.bracket(token, depth)
         if kind == "name":
@@ -151,9 +164,10 @@ class _Reader:
             return self.node("name", name)
         if self.is_for_calculator or token != name or len(name) > 3:
             raise GrammarError(f"unknown name {token!r}; functions: {', '.join(self.functions)}")
-        node = self.node("name", name[0])
-        for letter in name[1:]:  # xy is x*y
-            node = self.node("*", node, self.node("name", letter))
+        letters, last = name[:-1], name[-1]
+        node = self.raised(self.node("name", last), depth)  # xy is x*y, and xy^2 is x*y^2
+        for letter in reversed(letters):
+            node = self.node("*", self.node("name", letter), node)
         return node
 
     def call(self, name: str, token: str, depth: int) -> Node:

@@ -129,7 +129,11 @@ class Normalizer:
             return left
         if left is ONE:
             return right
-        self.products += len(left) * len(right)
+        if not left or not right:
+            return {}
+        # A product takes longer where monomials have many generators, and all are much alike.
+        generators = len(next(iter(left))) + len(next(iter(right)))
+        self.products += len(left) * len(right) * (1 + generators // 8)
         if self.products > MAX_PRODUCTS:
             raise GrammarError("the expression is too large")
         terms: dict[Monomial, Fraction] = {}
@@ -138,7 +142,7 @@ class Normalizer:
                 monomial, factor = _product(first, second)
                 term = a * b if factor == 1 else a * b * factor
                 terms[monomial] = terms[monomial] + term if monomial in terms else term
-        return _bounded({monomial: total for monomial, total in terms.items() if total})
+        return bounded({monomial: total for monomial, total in terms.items() if total})
 
     def named(self, name: str) -> Quotient:
         """A variable, or a constant."""
@@ -179,7 +183,7 @@ class Normalizer:
 
 def constant(number: Fraction) -> Polynomial:
     """A number as a polynomial."""
-    return _bounded({(): number}) if number else {}
+    return bounded({(): number}) if number else {}
 
 
 def root_of(base: Fraction, exponent: Fraction) -> Polynomial | None:
@@ -203,7 +207,7 @@ def root_of(base: Fraction, exponent: Fraction) -> Polynomial | None:
         whole *= power(Fraction(prime), Fraction(wholes))
         if left:
             root[f"{_ROOT}{prime}"] = left
-    return _bounded({tuple(sorted(root.items())): whole})
+    return bounded({tuple(sorted(root.items())): whole})
 
 
 def add(left: Polynomial, right: Polynomial) -> Polynomial:
@@ -215,7 +219,7 @@ def add(left: Polynomial, right: Polynomial) -> Polynomial:
             terms[monomial] = total
         else:
             del terms[monomial]
-    return _bounded(terms)
+    return bounded(terms)
 
 
 def _product(first: Monomial, second: Monomial) -> tuple[Monomial, int]:
@@ -259,7 +263,12 @@ def inverse(base: Quotient) -> Quotient:
     return quotient(base[1], base[0])
 
 
-def _bounded(terms: dict[Monomial, Fraction]) -> dict[Monomial, Fraction]:
+def bounded(terms: dict[Monomial, Fraction]) -> dict[Monomial, Fraction]:
+    """The terms, if their numbers are not too large.
+
+    Raises:
+        GrammarError: One is.
+    """
     for coefficient in terms.values():
         if max(coefficient.numerator.bit_length(), coefficient.denominator.bit_length()) > MAX_BITS:
             raise GrammarError("a number is too large")

@@ -2,15 +2,15 @@
 
 Two expressions that differ at a point by more than both errors are different functions; that is
 certain. That they agree proves nothing. A point says nothing where a bound gets large, a divisor
-may be zero, or a branch cut is near. Principal branches, variables real and positive: the points
-and the meaning are those of sympy in the worker.
+may be zero, or a branch cut is near. Principal branches, variables real, of either sign: the
+meaning is that of sympy in the worker.
 """
 
 from __future__ import annotations
 
 import cmath
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from enum import Enum
 
 from .grammar import Node
@@ -19,10 +19,11 @@ Number = float | complex
 Value = tuple[Number, float]
 """A number, and how far it may be from the true one."""
 
-POINTS = ((3, 7), (5, 11), (13, 6), (17, 19), (23, 29))
+_POINTS = ((3, 7), (5, 11), (13, 6), (17, 19), (23, 29))
 """Values of the variables, as fractions: where two expressions differ, they differ at most points.
 """
-_TRIALS = 3
+_SCALES = ((1, 1), (-21, -21), (5, -3), (-1000, 1000), (1000, -1000))
+"""Of the values, in turn, by trial: some expressions are equal for some numbers only."""
 _UNIT = 2.0**-49
 """Relative error of one operation; eight times that of the arithmetic, for what libraries add."""
 _SHARP = 1e-7
@@ -47,8 +48,7 @@ def compare(left: Node, right: Node) -> Comparison:
     """Look at two expressions at a few points."""
     names = sorted(_names(left) | _names(right))
     said = Comparison.UNKNOWN
-    for trial in range(_TRIALS):
-        at = {name: _coordinate(trial + number) for number, name in enumerate(names)}
+    for at in points(names):
         try:
             (a, error_a), (b, error_b) = evaluate(left, at), evaluate(right, at)
             distance, error = abs(a - b), error_a + error_b
@@ -59,6 +59,44 @@ def compare(left: Node, right: Node) -> Comparison:
         if error <= _SHARP * max(1.0, abs(a)):
             said = Comparison.ALIKE
     return said
+
+
+def is_not_zero(sum_of: Sequence[Sequence[Node]]) -> bool:
+    """Is a sum of products, which is not empty, certainly not zero at one of a few points?"""
+    names = sorted(set().union(*(_names(factor) for term in sum_of for factor in term)))
+    for at in points(names):
+        try:
+            if len(sum_of) == 1:  # each by itself: the product might be too small for a float
+                if all(_is_factor_not_zero(factor, at) for factor in sum_of[0]):
+                    return True
+                continue
+            total: Value = (0.0, 0.0)
+            for factors in sum_of:
+                product: Value = _ONE
+                for factor in factors:
+                    product = _multiply(product, evaluate(factor, at))
+                total = _add(total, product)
+            if abs(total[0]) > 2 * total[1]:
+                return True
+        except (ArithmeticError, ValueError):
+            continue
+    return False
+
+
+def _is_factor_not_zero(factor: Node, at: Mapping[str, float]) -> bool:
+    if factor[:2] == ("call", "exp"):
+        return True
+    value, error = evaluate(factor, at)
+    return abs(value) > 2 * error
+
+
+def points(names: Sequence[str]) -> Iterator[dict[str, float]]:
+    """A few points, with the same coordinates for the same names."""
+    for trial, scales in enumerate(_SCALES):
+        yield {
+            name: scales[number % 2] * _coordinate(trial + number)
+            for number, name in enumerate(names)
+        }
 
 
 def evaluate(node: Node, at: Mapping[str, float]) -> Value:
@@ -87,8 +125,8 @@ def _names(node: Node) -> set[str]:
 
 
 def _coordinate(number: int) -> float:
-    above, below = POINTS[number % len(POINTS)]
-    return above / below + number // len(POINTS)
+    above, below = _POINTS[number % len(_POINTS)]
+    return above / below + number // len(_POINTS)
 
 
 def _rounded(number: Number, error: float = 0.0) -> Value:

@@ -66,6 +66,11 @@ class MathProblems(ToolEnv):
         family = self.families[rng.randrange(len(self.families))]
         return {"family": family, **FAMILIES[family](rng, difficulty)}
 
+    def content(self, instance: Instance) -> Instance:
+        """The problem as `Math-v0` has it: a sum is in one split, whichever of the two asks it."""
+        question = instance["question"].removeprefix("Compute ").removesuffix(".")
+        return {"question": question, "answer": instance["answer"], "work": instance["work"]}
+
     def start(self) -> str:
         """Ask."""
         return str(self.instance["question"])

@@ -56,6 +56,13 @@ class Calendar(Domain):
             if _calls(requests) <= MAX_CALLS:
                 return {"events": events, "requests": requests}
 
+    def content(self, instance: Instance) -> Any:
+        """The requests, the meetings they name, and what else is on their days."""
+        requests, events = instance["requests"], instance["events"].values()
+        days, titles = {r["day"] for r in requests}, {r["title"] for r in requests}
+        named = sorted(event for event in events if event[0] in titles)
+        return [requests, named, sorted(event[1:] for event in events if event[1] in days)]
+
     def question(self) -> str:
         """The requests, and what to answer."""
         requests = self.instance["requests"]

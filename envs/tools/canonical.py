@@ -19,6 +19,8 @@ from .faults import Fault, FaultKind
 OPEN, CLOSE = "<tool_call>", "</tool_call>"
 MAX_DEPTH = 64
 """Deeper JSON is refused: no tool needs it, and every walk over it would have to be guarded."""
+# What `model_validate_json` calls; the wrapper takes a third of the time.
+_validate_json = ToolCall.__pydantic_validator__.validate_json
 
 
 @dataclass(slots=True)
@@ -71,7 +73,8 @@ def read_call(body: str) -> ToolCall | Fault:
     """The call that a JSON object says, or what is wrong with it."""
     if body.count("{") + body.count("[") <= MAX_DEPTH:
         try:  # reads and checks in one go, and knows no lone surrogates
-            return ToolCall.model_validate_json(body)
+            call: ToolCall = _validate_json(body)
+            return call
         except ValidationError:
             pass  # what is wrong is found out below, in words
     try:

@@ -99,13 +99,13 @@ class Domain(ToolEnv):
     def start(self) -> str:
         """Open the world."""
         self._goal = self._plan = None
-        self.seen: set[str] = set()
+        self._tried: list[Call] = []
         self.load(self.opening())
         return self.question()
 
     def happened(self, name: str, arguments: dict[str, Any]) -> None:
         """Remember what was tried; the oracle tries nothing twice."""
-        self.seen.add(f"{name} {arguments}")
+        self._tried.append((name, arguments))
 
     @tool
     def done(self, answer: Answer) -> End:
@@ -127,9 +127,9 @@ class Domain(ToolEnv):
 
     def oracle(self) -> str:
         """The plan's next call; then repairs, where something went astray; then the answer."""
-        for name, arguments in self.plan:
-            if f"{name} {arguments}" not in self.seen:
-                return render_call(name, **arguments)
+        for call in self.plan:
+            if call not in self._tried:
+                return render_call(call[0], **call[1])
         mend = None if self.outcome() == self.goal.outcome else self.repair(self.goal)
         if mend is not None:
             return render_call(mend[0], **mend[1])
@@ -144,9 +144,9 @@ class Domain(ToolEnv):
 
     def state(self) -> dict[str, Any]:
         """The world, and what was tried."""
-        return {"world": self.dump(), "seen": sorted(self.seen)}
+        return {"world": self.dump(), "tried": [list(call) for call in self._tried]}
 
     def restore(self, state: dict[str, Any]) -> None:
         """Inverse of `state`."""
         self.load(state["world"])
-        self.seen = set(state["seen"])
+        self._tried = [(name, arguments) for name, arguments in state["tried"]]

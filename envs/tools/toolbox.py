@@ -194,4 +194,5 @@ def _after(results: list[Message], end: End, name: str) -> End:
     """An end that also tells what the calls before it gave."""
     messages = (*results, _message(name, end.text))
     text = "\n".join([m.content for m in messages])
-    return replace(end, text=text, messages=messages)
+    # `replace` takes as long as all the rest.
+    return End(text, end.reward, end.parts, end.faults, messages, success=end.success)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Literal
+from typing import Any, Literal
 
 from ..tasks import Instance
 from .domain import Call, Domain, Goal
@@ -111,6 +111,11 @@ class Units(Domain):
             if result.value > 0 and len(text) < 14 and "/" not in text.split()[0] and not is_told:
                 question = {"formula": number, "names": names, "unit": unit}
                 return {"facts": facts, **question, "result": text}
+
+    def content(self, instance: Instance) -> Any:
+        """The question and the facts that it takes; nobody need look the others up."""
+        names, facts = instance["names"], instance["facts"]
+        return [instance["formula"], instance["unit"], [[name, facts[name]] for name in names]]
 
     @property
     def formula(self) -> Formula:

@@ -58,6 +58,14 @@ class Workspace(Domain):
             ):
                 return {"files": files, "requests": requests}
 
+    def content(self, instance: Instance) -> Any:
+        """The requests, and the files that they are about."""
+        files, requests = instance["files"], instance["requests"]
+        return [
+            requests,
+            {p: t for p, t in files.items() if any(_is_of(r, p, t) for r in requests)},
+        ]
+
     def question(self) -> str:
         """The requests, and what to answer."""
         requests = self.instance["requests"]
@@ -178,6 +186,15 @@ def _draw_request(
         value = rng.choice([n for n in range(2, 100) if n != int(old)])
         return {"kind": kind, "service": path[7:-4], "key": key, "value": value}
     return {"kind": kind, "year": year}
+
+
+def _is_of(request: dict[str, Any], path: str, text: str) -> bool:
+    """Is a file one that a request is about?"""
+    if request["kind"] == "file":
+        return request["code"] in text
+    if request["kind"] == "set":
+        return path == f"config/{request['service']}.ini"
+    return path.startswith(f"bills/{request['year']}/")
 
 
 def _file(tree: Tree, request: dict[str, Any]) -> tuple[list[Call], str]:

@@ -52,6 +52,42 @@ def test_a_class_is_found_by_module_or_file(source: Path, monkeypatch: pytest.Mo
     assert resolve(f"{source}:Guess").cls is by_file.cls
 
 
+def test_a_folder_may_be_a_package_and_holds_more_than_environments(tmp_path: Path) -> None:
+    project = tmp_path / "project"
+    package = project / "worlds_of_mine"
+    package.mkdir(parents=True)
+    (package / "__init__.py").write_text("from .guess import Guess\n", encoding="utf-8")
+    (package / "limits.py").write_text("LIMIT = 7\n", encoding="utf-8")
+    beside = SOURCE.replace("limit=10", "limit=LIMIT")
+    (package / "guess.py").write_text(f"from .limits import LIMIT\n{beside}", encoding="utf-8")
+    for passed_over in (".venv/x.py", "build/x.py", "tests/helper.py", "setup.py", "test_x.py"):
+        path = project / passed_over
+        path.parent.mkdir(exist_ok=True)
+        path.write_text("raise SystemExit('imported')\n", encoding="utf-8")
+    code = (
+        "from turnhalle.envs.registry import resolve, resolve_all\n"
+        f"[found] = resolve_all({str(project)!r})\n"
+        f"assert found.cls is resolve({str(package / 'guess.py')!r}).cls\n"
+        "print(found.id, found().limit)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stdout == "worlds_of_mine.guess:Guess 7\n", done.stderr
+
+
+def test_another_package_of_the_same_name_is_not_taken_for_it(tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        package = tmp_path / name / "twice_there"
+        package.mkdir(parents=True)
+        (package / "__init__.py").write_text(SOURCE, encoding="utf-8")
+    code = (
+        "from turnhalle.envs.registry import resolve\n"
+        f"resolve({str(tmp_path / 'one/twice_there/__init__.py')!r})\n"
+        f"resolve({str(tmp_path / 'two/twice_there/__init__.py')!r})"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert "two/twice_there/__init__.py is twice_there in its package, but that is" in done.stderr
+
+
 def test_a_registered_class_keeps_its_id_however_it_is_named(source: Path) -> None:
     text = SOURCE + '\nth.register("test/ByFile-v0", Guess)\n'
     source.write_text(text, encoding="utf-8")
@@ -145,6 +181,13 @@ def test_plug_ins_are_found_and_a_broken_one_takes_nothing_away(tmp_path: Path) 
         ("support", {"max_call": 3}, "did you mean 'max_calls'"),
         ("store", {"max_calls": True}, "max_calls must be an integer of at least 1, got True"),
         ("store", {"fault_cost": "x"}, "fault_cost must be a number of at least 0, got 'x'"),
+        ("math", {"family": 3}, "unknown math family 3. Known: chain"),
+        ("pacman", {"view": None}, "unknown view None. Known: grid"),
+        (
+            "support",
+            {"user": ["scripted"]},
+            r"unknown user \['scripted'\]; did you mean 'scripted'",
+        ),
     ],
 )
 def test_a_wrong_option_is_named_with_what_is_allowed(

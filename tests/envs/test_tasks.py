@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import turnhalle as th
-from turnhalle.envs.errors import TaskError
+from turnhalle.envs.errors import ConfigError, EnvError, TaskError
 from turnhalle.envs.seeding import derive_seed
 from turnhalle.envs.tasks import SPLITS, Family, Task, canonical, draw_task, split_of
 
@@ -45,6 +45,21 @@ def test_every_split_gets_its_share_and_nothing_of_another() -> None:
     assert not found["eval"] & found["test"]
     assert 700 < len(found["train"]) < 850
     assert 70 < len(found["eval"]) < 130
+
+
+def test_tasks_that_differ_in_what_does_not_matter_are_in_one_split() -> None:
+    def with_noise(rng: random.Random, difficulty: int) -> dict[str, Any]:
+        return {"n": rng.randrange(100), "noise": rng.random()}
+
+    family = Family("x", with_noise, 1, True, content=lambda instance: instance["n"])
+    found = {s: {draw_task(family, s, i, 0).instance["n"] for i in range(300)} for s in SPLITS}
+    assert not found["train"] & (found["eval"] | found["test"])
+    assert not found["eval"] & found["test"]
+    assert len(found["train"]) > 60
+
+    broken = Family("x", with_noise, 1, True, content=lambda instance: instance["m"])
+    with pytest.raises(EnvError, match="bug in content of x at difficulty 1: KeyError: 'm'"):
+        draw_task(broken, "train", 0, 0)
 
 
 def test_families_that_open_alike_are_split_by_draw() -> None:
@@ -94,6 +109,16 @@ def test_instances_must_be_json() -> None:
 def test_a_task_survives_json() -> None:
     task = Task("x", "eval", 3, 2, {"n": [1, "two"]}, 1)
     assert Task.from_json(task.to_json()) == task
+
+
+@pytest.mark.parametrize("id", sorted(th.registered()))
+def test_a_difficulty_beyond_all_measure_is_played_or_refused_by_name(id: str) -> None:
+    env = th.make(id)
+    for seed in range(20):
+        try:
+            env.reset(seed=seed, options={"difficulty": 1000})
+        except ConfigError as error:
+            assert "difficulty" in str(error)  # noqa: PT017
 
 
 @pytest.mark.parametrize("id", sorted(th.registered()))

@@ -10,14 +10,17 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
+import gymnasium
 import pytest
 from PIL import Image
 
+import turnhalle as th
 from turnhalle.agents.engines.local import TransformersEngine
 from turnhalle.agents.evaluate import evaluate
 from turnhalle.agents.scripted import scripted_policy
 from turnhalle.agents.store import RunStore
 from turnhalle.cli import app
+from turnhalle.envs import registry
 from turnhalle.envs.errors import InterruptedRunError
 from turnhalle.envs.registry import resolve
 from turnhalle.training.trainer import Trainer
@@ -198,6 +201,31 @@ def test_environments_are_listed(run: Any) -> None:
     for title in ("family", "turns", "tools", "difficulty", "oracle"):
         assert title in said.out
     assert re.search(r"Pacman-v0 +│ pacman +│ 24 ", said.out)
+    assert re.search(r"Gsm8k-v0 +│ math +│ 1 +│ - +│ 20 +│ yes", said.out)
+
+
+def test_a_broken_environment_is_listed_beside_the_others(
+    run: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Broken(th.TextEnv):
+        """Falls over its own feet."""
+
+        def __init__(self) -> None:
+            raise RuntimeError("no such foot")
+
+    ids = ("broken/Feet-v0", "broken/Import-v0")
+    monkeypatch.setattr(registry, "_registered", dict(registry._registered))
+    monkeypatch.setenv("COLUMNS", "200")
+    try:
+        th.register(ids[0], Broken)
+        th.register(ids[1], "no_module_of_this_name:Env")
+        said = run("envs").out
+    finally:
+        for id in ids:
+            gymnasium.registry.pop(id, None)
+    assert "(broken: RuntimeError: no such foot)" in said
+    assert "(broken: ModuleNotFoundError: No module named 'no_module_of_this_name')" in said
+    assert "turnhalle/Pacman-v0" in said
 
 
 def test_people_can_play_take_back_and_ask(run: Any) -> None:
@@ -275,6 +303,13 @@ def test_a_new_environment_passes_its_checks_at_once(run: Any, tmp_path: Path) -
         cwd=tmp_path / "my_env", capture_output=True, text=True,
     )  # fmt: skip
     assert linted.returncode == 0, linted.stdout
+    made = subprocess.run(
+        [sys.executable, "-c", "import gymnasium; gymnasium.make('my_env:my_env/MyEnv-v0')"],
+        cwd=tmp_path / "my_env", capture_output=True, text=True,
+    )  # fmt: skip
+    assert made.returncode == 0, made.stderr
+    folder = run("check", "my_env", "--only", "oracle", "--only", "processes")
+    assert (folder.code, "my_env/MyEnv-v0" in folder.out) == (0, True), folder.out + folder.err
 
 
 def test_an_installed_environment_is_found_by_its_id(

@@ -40,6 +40,9 @@ def test_fit_prints_accuracy_and_calibration_and_writes_a_reward(run: Any, tmp_p
     taste = KernelReward(tmp_path / "taste")
     assert (taste(Sample("gladly")) or 0) > 0.5 > (taste(Sample("whatever")) or 1)
     assert run("reward", "fit", "pairs.jsonl", "--out", "taste").code == 2
+    for folder in ("rewards/pairs-1", "rewards/pairs-2"):
+        assert folder in run("reward", "fit", "pairs.jsonl").out
+        assert "ok" in run("reward", "check", "kernel", "--option", f"folder={folder}").out
 
 
 def test_fit_knows_kernel_ridge_and_no_other_kind_by_mistake(run: Any, tmp_path: Path) -> None:

@@ -38,13 +38,20 @@ def check(
     `turnhalle check mathproblems --option mode=calculator`;
     `turnhalle check my_env/ --budget 60 --json`.
     """
-    from turnhalle.envs.audit.core import Subject, audit
+    from turnhalle.envs.audit.core import Finding, Subject, audit
+    from turnhalle.envs.errors import ConfigError
     from turnhalle.envs.registry import resolve_all
 
     chosen = parse_options(option) | ({} if difficulty is None else {"difficulty": difficulty})
     failed = False
-    for factory in resolve_all(env, **chosen):
-        findings = list(audit(Subject(factory, is_quick=quick, budget_s=budget), only or ()))
+    factories = resolve_all(env, **chosen)
+    for factory in factories:
+        try:
+            findings = list(audit(Subject(factory, is_quick=quick, budget_s=budget), only or ()))
+        except ConfigError as error:
+            if len(factories) == 1:
+                raise
+            findings = [Finding("options", "failed", str(error), 0.0)]  # the others go on
         failed |= not all(finding.is_ok for finding in findings)
         if as_json:
             for finding in findings:

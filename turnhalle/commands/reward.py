@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from turnhalle.commands.options import make_console, parse_options
+from turnhalle.commands.options import make_console, next_folder, parse_options
 
 reward = typer.Typer(
     help="List, check and fit rewards.",
@@ -71,7 +71,12 @@ def fit(
     pairs: Annotated[
         Path, typer.Argument(help="JSONL with the texts `prompt`, `chosen` and `rejected`.")
     ],
-    out: Annotated[Path, typer.Option(help="Folder to write; must not exist.")],
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder to write, which must not exist; rewards/pairs-1 for pairs.jsonl."
+        ),
+    ] = None,
     embeddings: Annotated[
         Path | None,
         typer.Option(help="transformers folder to embed texts with; TF-IDF where absent."),
@@ -84,9 +89,9 @@ def fit(
 
     For 30 to 2,000 pairs, over text features (scikit-learn): a Gaussian process, which knows how
     uncertain it is of each text, or kernel ridge regression, which does not. Use it as
-    `KernelReward("folder")`.
+    `turnhalle.make_reward("kernel", folder=...)`.
 
-    Examples: `turnhalle reward fit pairs.jsonl --out taste`;
+    Examples: `turnhalle reward fit pairs.jsonl`;
     `turnhalle reward fit pairs.jsonl --out taste --kind kernel_ridge`.
     """
     from turnhalle.agents.stats import wilson
@@ -94,6 +99,7 @@ def fit(
     from turnhalle.envs.rewards.fit import fit_kernel
     from turnhalle.envs.rewards.pairs import read_pairs
 
+    out = out or next_folder(Path("rewards"), pairs.stem)
     if out.exists():
         raise ConfigError(f"{out} exists; give a folder that does not")
     read = read_pairs(pairs)

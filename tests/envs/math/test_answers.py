@@ -31,7 +31,7 @@ def test_numbers_are_read_as_rationals(text: str, number: Fraction) -> None:
 @pytest.mark.parametrize(
     "text",
     ["", " ", "x", "1 2", "1e5", "1/0", "1/00", "0.5/2", "1,23", "12,3456", "٣", "1_000", "--1",
-     "1.", ".5", "nan", "inf", "0x10", "9" * 1001, "\ud800", "1\n", "½"],
+     "0,004", "00,400", "1.", ".5", "nan", "inf", "0x10", "9" * 1001, "\ud800", "1\n", "½"],
 )  # fmt: skip
 def test_what_is_no_number_is_no_answer(text: str) -> None:
     assert parse_number(text) is None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from fractions import Fraction
 from typing import Any
 
@@ -13,8 +14,8 @@ from hypothesis import strategies as st
 import turnhalle as th
 from turnhalle.envs.core import StepInfo
 from turnhalle.envs.errors import ConfigError
-from turnhalle.envs.math.grammar import GrammarError
-from turnhalle.envs.math.rationals import calculate
+from turnhalle.envs.math.grammar import GrammarError, parse
+from turnhalle.envs.math.rationals import calculate, evaluate
 from turnhalle.envs.tools.formats import render_call, to_canonical
 
 from .test_grading import ATTACKS
@@ -72,6 +73,29 @@ def test_errors_say_what_is_wrong(text: str, says: str) -> None:
 @given(st.integers(-999, 999), st.integers(-999, 999), st.integers(1, 99))
 def test_it_agrees_with_python(a: int, b: int, c: int) -> None:
     assert calculate(f"({a})*({b})-{c}/({c}+1)") == a * b - Fraction(c, c + 1)
+
+
+WHOLE = st.integers(0, 30).map(str) | st.integers(-30, 30).map("({})".format)
+
+
+@given(st.sampled_from(["", "-"]), WHOLE, st.lists(st.tuples(st.sampled_from("+-*/"), WHOLE)))
+def test_the_short_way_and_the_long_one_agree(
+    sign: str, first: str, others: list[tuple[str, str]]
+) -> None:
+    def outcome(find: Callable[[], object]) -> object:
+        try:
+            return find()
+        except GrammarError as error:
+            return str(error)
+
+    text = sign + first + "".join(a + b for a, b in others)
+    long = outcome(lambda: evaluate(parse(text, is_for_calculator=True)))
+    assert outcome(lambda: calculate(text)) == long
+    if "(" not in first and others and "(" not in others[0][1]:
+        for name in ("gcd", "lcm", "mod"):
+            text = f"{name}({first},{others[0][1]})"
+            long = outcome(lambda text=text: evaluate(parse(text, is_for_calculator=True)))
+            assert outcome(lambda text=text: calculate(text)) == long
 
 
 def use(action: str, **options: Any) -> tuple[str, StepInfo]:

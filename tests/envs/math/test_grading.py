@@ -60,6 +60,12 @@ def test_no_mutation_of_the_gold_is_right(gold: int) -> None:
         ("-x^2", "-(x^2)", ALGEBRAIC),
         ("2^-2", "1/4", ALGEBRAIC),
         ("xy", "y*x", ALGEBRAIC),
+        ("5xy^4", "5x*y^4", ALGEBRAIC),  # a power belongs to its letter, not to all before it
+        ("xyz^2", "x*y*z*z", ALGEBRAIC),
+        ("xy^2z", "x*z*y^2", ALGEBRAIC),
+        ("1/xy^2", "1/(x*y^2)", ALGEBRAIC),
+        ("xy^-1", "x/y", ALGEBRAIC),
+        ("2xy^2-xy", "2x*y^2-x*y", RULES["expanded"]),
         ("e^2*e", "e^3", ALGEBRAIC),
     ],
 )
@@ -88,6 +94,10 @@ def test_what_the_rule_permits_is_right(answer: str, gold: str, rule: Rule) -> N
         ("$5", "5", RULES["integer"]),
         ("3.142", "3.1416", RULES["number"]),
         ("1,000", "1000", RULES["list"]),
+        ("0,004", "4", RULES["number"]),  # nowhere a four
+        ("00,400", "400", RULES["integer"]),
+        ("0,004", "4", ALGEBRAIC),
+        ("xy^2", "(xy)^2", ALGEBRAIC),
         ("-3, 2", "2, -3", RULES["list"]),
         ("2", "2, -3", RULES["list"]),
         ("monday", "Monday", RULES["text"]),

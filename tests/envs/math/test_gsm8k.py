@@ -12,7 +12,7 @@ import pytest
 
 import turnhalle as th
 from turnhalle.envs.errors import ConfigError, DataError, UnknownNameError
-from turnhalle.envs.math.datasets import read_jsonl
+from turnhalle.envs.math.datasets import load_dataset, read_jsonl
 from turnhalle.envs.math.grading import RULES, is_right
 from turnhalle.envs.tasks import SPLITS, Task
 
@@ -174,6 +174,35 @@ def test_a_hub_dataset_is_read_with_all_its_parts(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setitem(sys.modules, "datasets", None)
     with pytest.raises(ConfigError, match="pip install datasets"):
         th.make("gsm8k", dataset="me/other").reset(seed=0)
+
+
+@pytest.mark.parametrize("kind", ["jsonl", "parquet"])
+def test_the_package_datasets_itself_reads_a_folder(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    datasets = pytest.importorskip("datasets")
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
+    folder = tmp_path / "rows"
+    folder.mkdir()
+    for part, count in (("train", 200), ("test", 30)):
+        rows = [row(f"{part} {n}?", f"<<1+1=2>> so #### {n}") for n in range(count)]
+        if kind == "jsonl":
+            rows_file(folder, rows, f"{part}.jsonl")
+        else:
+            datasets.Dataset.from_list(rows).to_parquet(folder / f"{part}.parquet")
+    env = th.make("gsm8k", dataset=str(folder))
+    assert env.reset(options={"split": "test", "task": 31})[0] == "test 1?"
+    assert env.reset(seed=0)[0].startswith("train ")
+    assert env.step(env.oracle())[4]["success"]
+
+    (folder / f"train.{kind}").unlink()
+    (folder / f"test.{kind}").unlink()
+    rows_file(folder, [{"question": "2?", "solution": "#### 2"}], "train.jsonl")
+    load_dataset.cache_clear()
+    with pytest.raises(DataError, match=r"train, row 0: no text in field 'answer' \(has 'quest"):
+        th.make("gsm8k", dataset=str(folder)).reset(seed=0)
+    with pytest.raises(ConfigError, match=r"cannot load dataset='.*nowhere'.*path="):
+        th.make("gsm8k", dataset=str(tmp_path / "nowhere")).reset(seed=0)
 
 
 def test_the_test_file_is_exactly_the_test_split(tmp_path: Path) -> None:

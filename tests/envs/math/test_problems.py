@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from typing import Any
 
 import pytest
 
@@ -32,6 +33,19 @@ def test_all_families_are_drawn_by_default_and_chosen_ones_only_on_demand() -> N
     env.reset(seed=1)
     assert {env.reset(seed=s) and env.instance["family"] for s in range(30)} == {"linear", "dates"}
     assert th.make("mathproblems", families="linear").families == ["linear"]  # type: ignore[attr-defined]
+
+
+def test_no_sum_that_math_v0_trains_on_is_tested_here() -> None:
+    def sums(id: str, split: str, **options: Any) -> set[str]:
+        env, found = th.make(id, **options), set()
+        for task in range(2000):
+            question, _ = env.reset(options={"task": task, "split": split})
+            found.add(question.removeprefix("Compute ").removesuffix("."))
+        return found
+
+    trained, tested = sums("math", "train"), sums("mathproblems", "test", families=["chain"])
+    assert not trained & tested
+    assert trained & sums("mathproblems", "train", families=["chain"])
 
 
 def test_bad_options_say_what_is_allowed() -> None:

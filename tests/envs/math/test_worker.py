@@ -21,6 +21,13 @@ from turnhalle.envs.math.grammar import GrammarError, parse
 from .test_grading import ATTACKS
 
 SYMBOLIC = RULES["symbolic"]
+
+
+def hard(variable: str) -> tuple[str, str]:
+    """An answer and a gold that only sympy knows to be equal."""
+    return f"abs({variable}^2-1)", f"abs({variable}-1)*abs({variable}+1)"
+
+
 # Morrie's law: true, but a proof by expansion has 2**14 terms.
 HARD = (
     "*".join(f"cos({2**n}x)" for n in range(14)),
@@ -79,25 +86,25 @@ def test_a_question_that_is_too_hard_ends_the_process_and_the_next_one_is_answer
     try:
         assert judge(HARD[0], HARD[1], SYMBOLIC) is Verdict.WRONG
         assert worker.process_id() is None
-        assert judge("sqrt(y^2)", "abs(y)", SYMBOLIC) is Verdict.RIGHT
+        assert judge(*hard("y"), SYMBOLIC) is Verdict.RIGHT
     finally:
         worker.close()
 
 
 def test_a_process_that_died_or_hangs_is_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert judge("sqrt(z^2)", "abs(z)", SYMBOLIC) is Verdict.RIGHT
+    assert judge(*hard("z"), SYMBOLIC) is Verdict.RIGHT
     first = worker.process_id()
     assert first is not None
     os.kill(first, signal.SIGSTOP)
     monkeypatch.setattr(worker, "WALL_S", 0.2)
-    assert judge("sqrt(t^2)", "abs(t)", SYMBOLIC) is Verdict.WRONG
+    assert judge(*hard("t"), SYMBOLIC) is Verdict.WRONG
     monkeypatch.undo()
     with pytest.raises(ProcessLookupError):
         os.kill(first, 0)
-    assert judge("sqrt(u^2)", "abs(u)", SYMBOLIC) is Verdict.RIGHT
+    assert judge(*hard("u"), SYMBOLIC) is Verdict.RIGHT
 
 
-@pytest.mark.parametrize("question", [("sqrt(x^2)", "abs(x)"), HARD], ids=["idle", "busy"])
+@pytest.mark.parametrize("question", [hard("x"), HARD], ids=["idle", "busy"])
 def test_nothing_survives_a_killed_parent(question: tuple[str, str]) -> None:
     code = (
         "import os, signal, threading, time\n"
@@ -121,24 +128,24 @@ def test_nothing_survives_a_killed_parent(question: tuple[str, str]) -> None:
 
 
 def test_a_forked_child_starts_its_own() -> None:
-    assert judge("sqrt(v^2)", "abs(v)", SYMBOLIC) is Verdict.RIGHT
+    assert judge(*hard("v"), SYMBOLIC) is Verdict.RIGHT
     ours = worker.process_id()
     code = (
         "import os\n"
         "from turnhalle.envs.math import worker\n"
         "from turnhalle.envs.math.grading import RULES, judge\n"
         "S = RULES['symbolic']\n"
-        "assert judge('sqrt(x^2)', 'abs(x)', S) == 'right'\n"
+        f"assert judge(*{hard('x')}, S) == 'right'\n"
         "ours = worker.process_id()\n"
         "pid = os.fork()\n"
         "if not pid:\n"
         "    assert worker.process_id() is None\n"
-        "    assert judge('sqrt(y^2)', 'abs(y)', S) == 'right'\n"
+        f"    assert judge(*{hard('y')}, S) == 'right'\n"
         "    assert worker.process_id() != ours\n"
         "    worker.close()\n"
         "    os._exit(0)\n"
         "assert os.waitpid(pid, 0)[1] == 0\n"
-        "assert judge('sqrt(z^2)', 'abs(z)', S) == 'right'\n"
+        f"assert judge(*{hard('z')}, S) == 'right'\n"
         "assert worker.process_id() == ours\n"
     )
     subprocess.run([sys.executable, "-W", "error", "-c", code], check=True)
@@ -175,7 +182,7 @@ def test_without_sympy_the_error_says_what_to_install(monkeypatch: pytest.Monkey
     worker.close()
     monkeypatch.setattr(worker, "_SCRIPT", "/nowhere/else.py")
     with pytest.raises(ConfigError, match=r"turnhalle\[math\]"):
-        judge("sqrt(w^2)", "abs(w)", SYMBOLIC)
+        judge(*hard("w"), SYMBOLIC)
     assert worker.process_id() is None
 
 

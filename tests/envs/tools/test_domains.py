@@ -47,6 +47,19 @@ def test_tasks_need_two_to_eight_calls_and_more_at_higher_difficulty(id: str) ->
     assert means[2] > means[0] + 2
 
 
+@pytest.mark.parametrize("id", ["calendar", "workspace", "units"])
+def test_what_an_expert_sees_in_training_it_does_not_see_in_a_test(id: str) -> None:
+    env, seen = made(id), {"train": set[str](), "test": set[str]()}
+    for split, tasks in (("train", 800), ("test", 200)):
+        for task in range(tasks):
+            told = [env.reset(options={"split": split, "task": task})[0]]
+            while not env.is_over:
+                action = env.oracle()
+                told += [action, env.step(action)[0]]
+            seen[split].add("\n".join(told))
+    assert len(seen["train"] & seen["test"]) <= 2  # the same gaps, between other meetings
+
+
 @pytest.mark.parametrize("id", IDS)
 def test_any_difficulty_draws(id: str) -> None:
     for difficulty in (5, 12, 100):
