@@ -1,15 +1,19 @@
-"""What a run needs besides fitting options, looked at before a model is read."""
+"""What a run needs besides fitting options, looked at before it learns."""
 
 from __future__ import annotations
 
 from contextlib import closing
 from typing import Any
 
+from turnhalle.agents.evaluate import Evaluation
 from turnhalle.agents.models import context_limit
 from turnhalle.envs.errors import ConfigError
 from turnhalle.envs.registry import EnvFactory
 
 from .options import TrainOptions
+
+LOW_SUCCESS = 0.05
+"""Below this, most groups have no variance and there is nothing to learn from."""
 
 
 def open_environments(options: TrainOptions) -> list[EnvFactory]:
@@ -40,3 +44,15 @@ def check_context(options: TrainOptions) -> None:
             f"rollout.max_context = {asked}, but {options.model.name} knows {known} positions; "
             f"set it to {known} or less, or leave it out"
         )
+
+
+def low_success(before: Evaluation, options: TrainOptions) -> str:
+    """A warning where the policy solves too little for learning to start, else ""."""
+    if before.success.value >= LOW_SUCCESS:
+        return ""
+    return (
+        f"success before training is {before.success.percent()}: below "
+        f"{100 * LOW_SUCCESS:.0f} % almost every group of episodes has equal rewards, and there is "
+        "nothing to learn from. Let the policy imitate the oracle first: "
+        f"turnhalle prime --env {options.env.id} --model {options.model.name}"
+    )

@@ -25,7 +25,7 @@ from turnhalle.envs.seeding import derive_seed
 from .batch import Batch, lay_out
 from .card import write_adapter_card
 from .checkpoint import best_step, load_behind, load_learner
-from .checks import check_context, open_environments
+from .checks import check_context, low_success, open_environments
 from .credit.assign import assign_credit
 from .credit.episodes import Episodes, read_episodes
 from .curriculum import Curriculum
@@ -45,9 +45,6 @@ from .shaping import kl_prices, leave_out, overlong_prices, pay
 from .sharing import check_ranks
 from .stopping import reason_to_stop
 from .unkept import Unkept
-
-LOW_SUCCESS = 0.05
-"""Below this, most groups have no variance and there is nothing to learn from."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,10 +134,8 @@ class Trainer:
         with self._stop.on_signals():
             try:
                 before = self._measure(0)
-                if before.success.value < LOW_SUCCESS:
-                    self._world.first(
-                        lambda: self._say(0, "warning", _low_success(before, options))
-                    )
+                if warning := low_success(before, options):
+                    self._world.first(lambda: self._say(0, "warning", warning))
                 while self._step < options.steps:
                     if options.evaluate.every and self._step % options.evaluate.every == 0:
                         self._measure(self._step)  # where a resumed run has not
@@ -290,12 +285,3 @@ class Trainer:
         if self.options.curriculum and "curriculum" in state:
             curriculum = Curriculum.from_json(self.options.curriculum, state["curriculum"])
             self._rollouts.curriculum = curriculum
-
-
-def _low_success(before: Evaluation, options: TrainOptions) -> str:
-    return (
-        f"success before training is {before.success.percent()}: below "
-        f"{100 * LOW_SUCCESS:.0f} % almost every group of episodes has equal rewards, and there is "
-        "nothing to learn from. Let the policy imitate the oracle first: "
-        f"turnhalle prime --env {options.env.id} --model {options.model.name}"
-    )

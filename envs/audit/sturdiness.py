@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import gc
 import math
 import os
@@ -107,6 +108,7 @@ def _growth(subject: Subject) -> str:
 def _resources() -> dict[str, int]:
     """What this process holds; the numbers of Linux only where there is /proc."""
     gc.collect()
+    _return_freed_memory()
     found = {"threads": threading.active_count(), "objects": len(gc.get_objects())}
     if os.path.isdir("/proc/self"):
         found["files"] = len(os.listdir("/proc/self/fd"))
@@ -115,6 +117,16 @@ def _resources() -> dict[str, int]:
         with open("/proc/self/statm", encoding="ascii") as file:
             found["bytes"] = int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
     return found | {"bytes": found.get("bytes", 0)}
+
+
+def _return_freed_memory() -> None:
+    """Give what the C library keeps of freed memory back to the system.
+
+    Otherwise what is hoarded may fit into it, and the process does not grow.
+    """
+    libc = ctypes.CDLL(None)
+    if hasattr(libc, "malloc_trim"):
+        libc.malloc_trim(0)
 
 
 def _speed(subject: Subject) -> str:
