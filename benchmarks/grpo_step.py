@@ -1,9 +1,9 @@
 """One GRPO step on the same work, ours beside TRL's: CPU-seconds on one thread, medians.
 
 A random Qwen3 of 0.87 M parameters plays 8 tasks x 8 rollouts x 3 turns x 32 tokens; then comes one
-update. Full fine-tuning and LoRA rank 8 in 32 bits, and ours on NF4 too, which TRL cannot on a CPU;
-then with 512 more tokens that all prompts share. Ours by padded rows is there for comparison.
-TRL runs in .venvs/trl (made on first use); `--no-peer` leaves it out.
+update. Full fine-tuning and LoRA rank 8 in 32 bits; ours in bfloat16 and on NF4 too, where the peer
+cannot train on a CPU; then with 512 more tokens that all prompts share. Ours by padded rows is
+there for comparison. TRL runs in .venvs/trl (made on first use); `--no-peer` leaves it out.
 """
 
 from __future__ import annotations
@@ -77,6 +77,8 @@ def main() -> None:
         for name, game, precision, is_lora in (
             ("full, 32 bits", Game, "fp32", False),
             ("LoRA r8, 32 bits", Game, "fp32", True),
+            ("full, 16 bits", Game, "bf16", False),
+            ("LoRA r8, 16 bits", Game, "bf16", True),
             ("LoRA r8, NF4", Game, "nf4", True),
             ("full, shared prompt of 512", LongGame, "fp32", False),
             ("LoRA r8, shared prompt of 512", LongGame, "fp32", True),

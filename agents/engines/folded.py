@@ -4,7 +4,8 @@ At one token a row, a 4-bit layer with an adapter spends most of its time unpack
 the adapter's small products. While the engine computes, every such layer here has a float32 copy of
 W + s B A. The base itself is never changed: the copies are the engine's own, they are made anew
 whenever a weight has changed, and they differ from base and adapter apart by rounding in float32
-alone, which parity checks bound.
+alone, which parity checks bound. A base in 16 bits is summed up in float32 too: in its own 16 bits
+W + s B A would lose the small steps that an adapter learns by.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from typing import Any
 import torch
 from torch.nn.functional import linear
 
+from turnhalle.kernels.accumulate import accumulator
 from turnhalle.kernels.adapter import adapter_of
 
 from ..lm import LanguageModel
@@ -27,11 +29,10 @@ _MAX_BYTES = 2 * 2**30
 
 
 class Folded:
-    """The folded layers of a model; none where it does not compute in float32 on a CPU."""
+    """The folded layers of a model; none where it is not on a CPU."""
 
     def __init__(self, lm: LanguageModel) -> None:
-        is_float = lm.model.dtype == torch.float32 and lm.device.type == "cpu"
-        found = _mixed_layers(lm.model) if is_float else []
+        found = _mixed_layers(lm.model) if lm.device.type == "cpu" else []
         is_small = sum(4 * m.in_features * m.out_features for m in found) <= _MAX_BYTES
         self._layers = found if is_small else []
         self._parameters = [p for layer in self._layers for p in layer.parameters()]
@@ -62,12 +63,19 @@ def fold(layer: Any) -> Callable[[torch.Tensor], torch.Tensor] | None:
     """What a layer computes, as one product; None where its adapter is more than plain LoRA."""
     base = getattr(layer, "base_layer", layer)
     weight = plain_weight(base.weight)
+    weight = weight.to(accumulator(weight))
     if _adapters_in_force(layer):
         adapter = adapter_of(layer)
         if adapter is None:
             return None
-        weight = torch.addmm(weight, adapter.b, adapter.a, alpha=adapter.scale)
-    return partial(linear, weight=weight, bias=base.bias)
+        a, b = adapter.a.to(weight.dtype), adapter.b.to(weight.dtype)
+        weight = torch.addmm(weight, b, a, alpha=adapter.scale)
+    bias = None if base.bias is None else base.bias.to(weight.dtype)
+    return partial(_wide_linear, weight=weight, bias=bias)
+
+
+def _wide_linear(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
+    return linear(x.to(weight.dtype), weight, bias).to(x.dtype)
 
 
 def _adapters_in_force(layer: Any) -> list[str]:

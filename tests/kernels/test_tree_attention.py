@@ -101,6 +101,23 @@ def test_pieces_are_the_dense_mask(window: int | None, seed: int) -> None:
     assert all(torch.allclose(a, b, atol=1e-12) for a, b in pairs)
 
 
+def test_sixteen_bits_are_rounded_once_at_the_end() -> None:
+    """Of forests with many pieces on a CPU, whose sums are kept in float32."""
+    tree = tree_of(random_forest(300, 0))
+    narrow = [heads(4, 300, 0), heads(2, 300, 1), heads(2, 300, 2), heads(4, 300, 3)]
+    narrow = [tensor.bfloat16() for tensor in narrow]
+    exact = [tensor.double() for tensor in narrow]
+    results = []
+    for *inputs, upstream in (narrow, exact):
+        for tensor in inputs:
+            tensor.requires_grad_(True)
+        out = tree_attention(*inputs, tree)
+        results.append((out, *torch.autograd.grad(out, inputs, upstream)))
+    for ours, expected in zip(*results, strict=True):
+        assert ours.dtype == torch.bfloat16
+        assert torch.allclose(ours.double(), expected, rtol=2**-8, atol=1e-5)
+
+
 def test_a_prefix_is_read_once_by_all_its_branches() -> None:
     """Nine chains; one more rectangle, of all branches by the prompt."""
     parents = [*range(-1, 9)]

@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 import torch
 
-from turnhalle.agents.engines.folded import Folded
+from turnhalle.agents.engines.folded import Folded, fold
 from turnhalle.agents.models import ModelOptions, load_model
+from turnhalle.kernels.adapter import adapter_of
 
 
 def load(folder: Any, precision: str = "nf4", lora_seed: int | None = 0) -> Any:
@@ -89,7 +90,26 @@ def test_the_base_keeps_its_bits_and_gradients_never_meet_a_folded_layer(make_mo
     assert all(p.grad is not None for p in lm.trainable().values())
 
 
-def test_sixteen_bits_are_left_alone(make_model: Any) -> None:
-    """A sum of base and adapter rounded to 16 bits would be another policy."""
-    lm = load(make_model(), "bf16")
-    assert not Folded(lm)._layers
+@pytest.mark.parametrize("precision", ["bf16", "fp16"])
+def test_a_base_in_sixteen_bits_loses_nothing_of_a_small_adapter(
+    make_model: Any, precision: str
+) -> None:
+    """Rounded to 16 bits, W + s B A would be W where the adapter is small."""
+    lm = load(make_model("qwen2"), precision)
+    layer = lm.model.model.layers[0].self_attn.q_proj
+    adapter = adapter_of(layer)
+    assert adapter is not None
+    with torch.no_grad():
+        adapter.b.mul_(1e-3)
+    forward = fold(layer)
+    assert forward is not None
+    weight, bias = (t.double() for t in (layer.base_layer.weight, layer.base_layer.bias))
+    update = adapter.scale * adapter.b.double() @ adapter.a.double()
+    x = torch.randn(8, weight.shape[1]).to(lm.model.dtype)
+    y = forward(x)
+    assert y.dtype == lm.model.dtype
+    exact = torch.nn.functional.linear(x.double(), weight + update, bias)
+    assert torch.allclose(y.double(), exact, rtol=2**-8, atol=1e-5)
+    apart = states(lm)
+    with Folded(lm).in_force():
+        assert (states(lm) - apart).norm() <= 0.02 * apart.norm()
