@@ -77,6 +77,8 @@ def install(model: Any, config: Any) -> str:
     Returns:
         Why not; empty where they do.
     """
+    if config._attn_implementation == NAME:
+        return ""  # the copy of a model where it is in place
     if config._attn_implementation != "sdpa":
         return f"its attention is {config._attn_implementation}, not PyTorch's"
     if getattr(config, "attn_logit_softcapping", None):

@@ -37,7 +37,7 @@ class _Call:
     kill: Callable[[], None] | None = None
     """Makes `work` end at once; None where nothing can."""
     late: Callable[[Any], None] | None = None
-    """Takes what `work` returned when nobody waits for it any more."""
+    """Told when `work` has ended that nobody waits for any more."""
     task: asyncio.Task[Any] | None = None
     """Of a coroutine that has begun."""
     is_awaited: bool = False
@@ -114,9 +114,19 @@ class Calls:
         if self._num_threads < min(self._capacity, len(self._open)):
             self._start_thread()
 
-    def await_(self, key: int, work: Callable[[], Awaitable[Any]], timeout_s: float) -> None:
-        """Await a coroutine in the event loop; one that takes too long is cancelled."""
-        call = _Call(key, work, timeout_s, is_awaited=True, started=time.monotonic())
+    def await_(
+        self,
+        key: int,
+        work: Callable[[], Awaitable[Any]],
+        timeout_s: float,
+        late: Callable[[Any], None] | None = None,
+    ) -> None:
+        """Await a coroutine in the event loop; one that takes too long is cancelled.
+
+        The arguments are those of `call`; `late` is told None in a thread of its own.
+        """
+        call = _Call(key, work, timeout_s, late=late, is_awaited=True)
+        call.started = time.monotonic()
         self._open[key] = call
         if self._loop is None and self.num_abandoned > self.max_abandoned:
             self._answers.put((call, Answer(key, error=EnvTimeoutError(_NO_MORE))))
@@ -181,11 +191,7 @@ class Calls:
 
     def _expired(self) -> list[Answer]:
         now = time.monotonic()
-        late = [
-            call
-            for call in self._open.values()
-            if call.deadline is not None and now >= call.deadline
-        ]
+        late = [c for c in self._open.values() if c.deadline is not None and now >= c.deadline]
         answers = self._leave_loop() if any(call.is_awaited for call in late) else []
         late = [call for call in late if not call.is_awaited]
         for call in late:
@@ -257,6 +263,8 @@ class Calls:
         try:
             done, _ = await asyncio.wait({inner}, timeout=call.timeout_s)
         finally:
+            if (late := call.late) is not None and not inner.done():
+                inner.add_done_callback(lambda _: spawn(lambda: late(None)))
             inner.cancel()  # one that takes this badly is not waited for
         answer = inner.result() if done else Answer(call.key, error=_timeout(call))
         self._answers.put((call, answer))

@@ -101,6 +101,15 @@ class Driver:
             self._watch(len(self._done), self._num_episodes)
         return self._done
 
+    def count(self, job: Job) -> None:
+        """A rollout of the job's group is finished, here or by an earlier driver."""
+        if self._limits.quorum is None:
+            return
+        group = replace(job, sample=0)
+        self._finished[group] += 1
+        if self._finished[group] == self._limits.quorum:
+            self._graces[group] = time.monotonic() + self._limits.grace_s
+
     def _admit(self) -> None:
         """Start episodes while there is room for all that they may be forked into."""
         free = self._policy.max_concurrent - sum(self._leaves.values())
@@ -163,7 +172,7 @@ class Driver:
                 return as_step(await step_async(decision.action))
 
             self._asked[number] = self._took
-            self._calls.await_(number, work, self._limits.turn_timeout_s)
+            self._calls.await_(number, work, self._limits.turn_timeout_s, episode.came_late)
         else:
             self._ask(number, step, self._took)
 
@@ -224,11 +233,7 @@ class Driver:
         self._done[root, record.sample] = record
         if self._journal is not None:
             self._journal.add(job, record)
-        if self._limits.quorum is not None:
-            group = replace(job, sample=0)
-            self._finished[group] += 1
-            if self._finished[group] == self._limits.quorum:
-                self._graces[group] = time.monotonic() + self._limits.grace_s
+        self.count(job)
 
     def _leave(self, number: int) -> None:
         """Forget an episode, whatever it is at."""

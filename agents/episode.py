@@ -179,21 +179,22 @@ class Episode:
 
     def close(self) -> None:
         """Free what the environment holds; one that fails at that is only noted."""
-        if self.is_lost:
-            return
+        if not self.is_lost:
+            self._close()
+
+    def came_late(self, value: Any) -> None:
+        """A call that was given up came back after all: close what it leaves behind."""
+        self._close()
+        for child in value if isinstance(value, list) else ():
+            child.close()
+
+    def _close(self) -> None:
         try:
             self.env.close()
         except KeyboardInterrupt:
             raise
         except BaseException as error:  # the episode is over; its record must not suffer
             _log.warning("%s.close() failed: %s: %s", self.env.id, type(error).__name__, error)
-
-    def came_late(self, value: Any) -> None:
-        """A call that was given up came back after all: close what it leaves behind."""
-        self.is_lost = False
-        self.close()
-        for child in value if isinstance(value, list) else ():
-            child.close()
 
     def _task(self) -> Task:
         try:
@@ -217,7 +218,9 @@ def as_fault(error: BaseException, env: str) -> EnvError:
     """
     if isinstance(error, EnvError):
         return error
-    if isinstance(error, (TurnhalleError, KeyboardInterrupt)):
+    # No episode that is over is stepped here: an environment says so of one inside of it.
+    is_inner = isinstance(error, EpisodeOverError)
+    if isinstance(error, (TurnhalleError, KeyboardInterrupt)) and not is_inner:
         raise error
     fault = EnvError(f"bug in {env}: {type(error).__name__}: {error}")
     fault.__cause__ = error

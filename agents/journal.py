@@ -11,6 +11,8 @@ from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
 
+from turnhalle.envs.errors import StoreError
+
 from .core import Trajectory
 from .episode import Job
 
@@ -37,13 +39,23 @@ class Journal:
         return self._known.get(job)
 
     def add(self, job: Job, trajectory: Trajectory) -> None:
-        """Write a rollout down; one that failed for reasons of ours is to be played again."""
+        """Write a rollout down; one that failed for reasons of ours is to be played again.
+
+        Raises:
+            StoreError: The disk is full, or the folder cannot be written; says what to do.
+        """
         if trajectory.is_masked:
             return
-        self._file.parent.mkdir(parents=True, exist_ok=True)
         line = json.dumps({"job": asdict(job), "trajectory": trajectory.to_json()})
-        with self._file.open("a", encoding="utf-8") as file:
-            file.write(f"\n{line}")  # what a kill left of the line before ends here
+        try:
+            self._file.parent.mkdir(parents=True, exist_ok=True)
+            with self._file.open("a", encoding="utf-8") as file:
+                file.write(f"\n{line}")  # what a kill left of the line before ends here
+        except OSError as error:
+            raise StoreError(
+                f"cannot write {self._file}: {error.strerror}. Make room, and go on from the last "
+                "checkpoint: turnhalle train --resume"
+            ) from error
 
     def _take(self, line: str, version: int) -> None:
         try:

@@ -37,8 +37,14 @@ class LoopThread:
 
     def _run(self) -> None:
         self._loop.run_forever()
-        if left := asyncio.all_tasks(self._loop):
-            for task in left:
-                task.cancel()
-            self._loop.run_until_complete(asyncio.wait(left))
+        left = asyncio.all_tasks(self._loop)
+        for task in left:
+            task.cancel()
+        self._loop.run_until_complete(_ended(left))
         self._loop.close()
+
+
+async def _ended(tasks: set[asyncio.Task[Any]]) -> None:
+    if tasks:
+        await asyncio.wait(tasks)
+    await asyncio.sleep(0)  # who is told of their end is told a round later

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+from turnhalle.envs.errors import ConfigError
 from turnhalle.envs.registry import EnvFactory
 
 from .core import Group, Trajectory
@@ -58,11 +59,19 @@ def rollout_groups(
     Where `branch` says so, episodes are forked: their siblings are of the same group, and share
     the turns before the fork. Without forks a `journal` may hold rollouts that are finished
     already; they are not played again.
+
+    Raises:
+        ConfigError: Forks and a journal, which knows rollouts by their jobs.
+        InterruptedRunError: `watch` said so; holds the trajectories that this call finished.
     """
+    if journal is not None and branch.num_leaves > 1:
+        raise ConfigError("episodes that fork have no journal; leave out one of journal and branch")
     jobs = [replace(job, sample=sample) for job in firsts for sample in range(group_size)]
     known = {i: journal.find(job) for i, job in enumerate(jobs)} if journal is not None else {}
     left = [i for i in range(len(jobs)) if known.get(i) is None]
     driver = Driver(factory, policy, limits, branch, watch, journal)
+    for i in known.keys() - set(left):
+        driver.count(jobs[i])
     played = driver.play([jobs[i] for i in left])
     done = {(left[place], sample): trajectory for (place, sample), trajectory in played.items()}
     done |= {(i, 0): trajectory for i, trajectory in known.items() if trajectory is not None}

@@ -51,10 +51,10 @@ def compile_layers(model: Any) -> Compiled:
         ValueError: The model has no decoder layers, or is compiled already.
         RuntimeError: What `torch.compile` needs is missing on this machine; says what.
     """
-    layers = list(getattr(model.get_decoder(), "layers", ()))
+    layers = _layers(model)
     if not layers:
         raise ValueError(f"{type(model).__name__} has no decoder layers that are known here")
-    if any("_compiled_call_impl" in vars(layer) for layer in layers):
+    if is_compiled(model):
         raise ValueError("the layers are compiled already")
     _require_compiler(model.device)
     config = torch._dynamo.config
@@ -62,6 +62,15 @@ def compile_layers(model: Any) -> Compiled:
     for layer in layers:
         layer._compiled_call_impl = _dispatch(layer)
     return Compiled(layers)
+
+
+def is_compiled(model: Any) -> bool:
+    """Are decoder layers of the model compiled?"""
+    return any("_compiled_call_impl" in vars(layer) for layer in _layers(model))
+
+
+def _layers(model: Any) -> list[Any]:
+    return list(getattr(model.get_decoder(), "layers", ()))
 
 
 def _dispatch(layer: Any) -> Callable[..., Any]:

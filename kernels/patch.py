@@ -18,7 +18,7 @@ import torch
 from .adapter import adapter_of
 from .lora_linear import Layer, lora_linear
 from .nf4 import Packed, packed
-from .probe import difference, probe
+from .probe import Probe, difference, probe
 from .rms_norm import add_rms_norm, rms_norm
 from .rope import HeadNorm, rope
 from .swiglu import Activation, swiglu, swiglu_reference
@@ -56,6 +56,7 @@ class Patched:
             del module.forward
         self._modules.clear()
         self.replaced.clear()
+        self.left.clear()
 
     def __str__(self) -> str:
         parts = [f"{count} x {kind}" for kind, count in sorted(self.replaced.items())]
@@ -85,15 +86,22 @@ def apply(model: Any, *, check: bool = True) -> Patched:
     for name, module in model.named_modules():
         _patch(patched, name, module, lambda: bool(model.is_gradient_checkpointing))
     _name_the_rest(patched, model)
-    if before is not None:
-        dtype = model.get_input_embeddings().weight.dtype
-        if differs := difference(before, probe(model, before.scale), dtype):
-            patched.undo()
-            raise RuntimeError(
-                f"the kernels change the model's {differs}; nothing was replaced. Please report "
-                "it, with the GPU's name"
-            )
+    if before is not None and (wrong := _wrong_with(model, before)):
+        patched.undo()
+        raise RuntimeError(
+            f"the kernels {wrong}; nothing was replaced. Please report it, with the GPU's name"
+        )
     return patched
+
+
+def _wrong_with(model: Any, before: Probe) -> str:
+    """What a patched model does not do as before; empty where it does."""
+    try:
+        after = probe(model, before.scale)
+    except Exception as error:  # of layers that are called in a way we do not know, anything
+        return f"do not fit the model ({type(error).__name__}: {error})"
+    differs = difference(before, after, model.get_input_embeddings().weight.dtype)
+    return differs and f"change the model's {differs}"
 
 
 def _name_the_rest(patched: Patched, model: Any) -> None:
@@ -186,9 +194,10 @@ class Stack:
         if base.compute_dtype not in (None, weight.quant_state.dtype):
             return None
         where = weight.data_ptr()
-        if name not in self._bases or self._bases[name][:2] != (weight, where):
-            self._bases[name] = (weight, where, packed(weight))
-        return self._bases[name][2]
+        known = self._bases.get(name)
+        if known is None or known[0] is not weight or known[1] != where:
+            known = self._bases[name] = (weight, where, packed(weight))
+        return known[2]
 
 
 def _attention(inputs: Stack, outputs: Stack, norms: list[HeadNorm | None]) -> Callable[..., Any]:

@@ -127,6 +127,23 @@ def _config(architecture: str, vocabulary: int, hidden: int) -> Any:
             layer_types=["sliding_attention", "full_attention"],
             query_pre_attn_scalar=16,
         )
+    if architecture == "deepseek_v3":
+        # Keys, and values of another width, are made from a latent.
+        del common["head_dim"]
+        return transformers.DeepseekV3Config(
+            **common | {"num_key_value_heads": 4},
+            q_lora_rank=16,
+            kv_lora_rank=16,
+            qk_nope_head_dim=8,
+            qk_rope_head_dim=8,
+            v_head_dim=12,
+            first_k_dense_replace=2,
+            moe_intermediate_size=16,
+            n_routed_experts=4,
+            n_group=2,
+            topk_group=1,
+            num_experts_per_tok=2,
+        )
     classes = {
         "qwen3": transformers.Qwen3Config,
         "llama": transformers.LlamaConfig,

@@ -13,6 +13,8 @@ from typing import Any
 
 import torch
 
+from ..attention import NAME as TREE
+
 NAME = "turnhalle_grouped"
 
 
@@ -31,12 +33,12 @@ def grouped_attention(
         module: The layer.
         query: `[B, heads, Q, D]`, heads of a group next to each other.
         key: `[B, groups, L, D]`.
-        value: `[B, groups, L, D]`.
+        value: `[B, groups, L, E]`.
         attention_mask: `[B, 1, Q, L]`, 0 where attention is allowed, else the lowest number.
         scaling: Of the scores; 1 / sqrt(D) where it is None.
 
     Returns:
-        `[B, Q, heads, D]`, and no weights.
+        `[B, Q, heads, E]`, and no weights.
     """
     rows, heads, length, dim = query.shape
     if length > 1:
@@ -49,13 +51,13 @@ def grouped_attention(
     grouped = grouped * (dim**-0.5 if scaling is None else scaling)
     scores = (grouped @ key.transpose(2, 3)).add_(attention_mask)
     weights = torch.softmax(scores, dim=-1, dtype=torch.float32).to(value.dtype)
-    return (weights @ value).reshape(rows, 1, heads, dim), None
+    return (weights @ value).reshape(rows, 1, heads, value.shape[-1]), None
 
 
 def can_group(config: Any) -> bool:
     """Is the model's attention plain, so that `grouped_attention` can take its place?"""
     is_plain = not getattr(config, "attn_logit_softcapping", None)
-    return is_plain and config._attn_implementation == "sdpa"
+    return is_plain and config._attn_implementation in ("sdpa", TREE)
 
 
 @contextmanager

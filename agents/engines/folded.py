@@ -3,9 +3,9 @@
 At one token a row, a 4-bit layer with an adapter spends most of its time unpacking the base and on
 the adapter's small products. While the engine computes, every such layer here has a float32 copy of
 W + s B A. The base itself is never changed: the copies are the engine's own, they are made anew
-whenever a weight has changed, and they differ from base and adapter apart by rounding in float32
-alone, which parity checks bound. A base in 16 bits is summed up in float32 too: in its own 16 bits
-W + s B A would lose the small steps that an adapter learns by.
+after every update and whenever a weight is changed in place, and they differ from base and adapter
+apart by rounding in float32 alone, which parity checks bound. A base in 16 bits is summed up in
+float32 too: in its own 16 bits W + s B A would lose the small steps that an adapter learns by.
 """
 
 from __future__ import annotations
@@ -35,19 +35,25 @@ class Folded:
         found = _mixed_layers(lm.model) if lm.device.type == "cpu" else []
         is_small = sum(4 * m.in_features * m.out_features for m in found) <= _MAX_BYTES
         self._layers = found if is_small else []
-        self._parameters = [p for layer in self._layers for p in layer.parameters()]
+        self._parameters: list[torch.nn.Parameter] = []
         self._forwards: dict[int, Callable[[torch.Tensor], torch.Tensor]] = {}
-        self._made_of: list[Any] = []
+        self._made_of: list[Any] | None = None
+
+    def forget(self) -> None:
+        """Fold anew before the next use.
+
+        Some changes show nowhere: of `.data`, by a fused optimizer, or of an adapter's scale.
+        """
+        self._made_of = None
 
     @contextmanager
     def in_force(self) -> Iterator[None]:
         """Within the block the layers compute folded."""
-        now = [p._version for p in self._parameters]
-        now += [_adapters_in_force(layer) for layer in self._layers]
-        if now != self._made_of:
+        if self._made_of is None or self._made_of != self._state():
+            self._parameters = [p for layer in self._layers for p in layer.parameters()]
             folded = {i: fold(layer) for i, layer in enumerate(self._layers)}
             self._forwards = {i: forward for i, forward in folded.items() if forward is not None}
-            self._made_of = now
+            self._made_of = self._state()
         try:
             # Past `Module.__setattr__`, which takes as long as such a layer.
             for i, forward in self._forwards.items():
@@ -56,6 +62,11 @@ class Folded:
         finally:
             for i in self._forwards:
                 del vars(self._layers[i])["forward"]
+
+    def _state(self) -> list[Any]:
+        """What changes when a weight is changed in place, or an adapter switched on or off."""
+        state: list[Any] = [p._version for p in self._parameters]
+        return state + [_adapters_in_force(layer) for layer in self._layers]
 
 
 @torch.no_grad()

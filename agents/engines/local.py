@@ -117,6 +117,7 @@ class TransformersEngine:
             for name, parameter in own.items():
                 if parameter is not tensors[name]:
                     parameter.copy_(tensors[name])
+        self._folded.forget()
         self.adapter_version = version
         for session in self._seats.sessions.values():
             session.cached = []

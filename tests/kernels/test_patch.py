@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import warnings
 from typing import Any
 
@@ -11,6 +12,7 @@ import torch
 from turnhalle import kernels
 from turnhalle.agents import acceleration
 from turnhalle.agents.models import ModelOptions, load_model
+from turnhalle.envs.errors import ModelError
 from turnhalle.kernels import patch
 from turnhalle.kernels.probe import probe
 from turnhalle.kernels.swiglu import swiglu
@@ -250,6 +252,27 @@ def test_a_wrong_kernel_is_found_and_nothing_stays(
     with pytest.raises(RuntimeError, match="kernels change the model's logits"):
         kernels.apply(lm.model)
     assert not any("forward" in vars(m) for m in lm.model.modules())
+
+    def unfitting(*_: Any) -> None:
+        raise TypeError("forward() got an unexpected argument")
+
+    monkeypatch.setattr(patch, "rope", unfitting)
+    with pytest.raises(ModelError, match=r"do not fit.*unexpected argument.*model.kernels="):
+        load(make_model(), kernels="on")
+    with pytest.raises(RuntimeError, match="nothing was replaced"):
+        kernels.apply(lm.model)
+    assert not any("forward" in vars(m) for m in lm.model.modules())
+
+
+def test_a_copy_of_a_patched_model_computes_with_its_own_weights(make_model: Any) -> None:
+    lm = load(make_model(), "nf4")
+    kernels.apply(lm.model)
+    ids = torch.arange(3, 40)[None]
+    with torch.no_grad():
+        other = copy.deepcopy(lm.model)
+        plain = lm.model(input_ids=ids).logits
+        assert torch.equal(other(input_ids=ids).logits, plain)
+        assert torch.equal(lm.model(input_ids=ids).logits, plain)
 
 
 def test_the_option_puts_kernels_in_and_auto_does_where_they_are_known(

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from turnhalle.agents.engines.folded import Folded, fold
+from turnhalle.agents.engines.local import TransformersEngine
 from turnhalle.agents.models import ModelOptions, load_model
 from turnhalle.kernels.adapter import adapter_of
 
@@ -61,6 +62,23 @@ def test_a_weight_that_changes_is_folded_anew(make_model: Any) -> None:
     optimizer.step()
     apart = states(lm)
     with folded.in_force():
+        after = states(lm)
+    assert not torch.allclose(after, before, atol=1e-2)
+    assert (after - apart).norm() <= 1e-5 * apart.norm()
+
+
+@torch.no_grad()
+def test_a_new_adapter_is_folded_however_its_numbers_got_there(make_model: Any) -> None:
+    """A fused optimizer says nothing of what it changes."""
+    lm = load(make_model())
+    engine = TransformersEngine(lm)
+    with engine._folded.in_force():
+        before = states(lm)
+    for parameter in lm.trainable().values():
+        parameter.data = parameter.data + 0.1
+    engine.load_adapter(1, lm.trainable())
+    apart = states(lm)
+    with engine._folded.in_force():
         after = states(lm)
     assert not torch.allclose(after, before, atol=1e-2)
     assert (after - apart).norm() <= 1e-5 * apart.norm()

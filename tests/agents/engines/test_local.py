@@ -20,7 +20,9 @@ from .running import run
 STOP = frozenset({2})
 
 
-@pytest.fixture(scope="module", params=["qwen3", "llama", "gemma", "gemma3", "mistral"])
+@pytest.fixture(
+    scope="module", params=["qwen3", "llama", "gemma", "gemma3", "mistral", "deepseek_v3"]
+)
 def lm(request: pytest.FixtureRequest, make_model: Any) -> LanguageModel:
     folder = make_model(request.param)
     return load_model(ModelOptions(name=str(folder), precision="fp32", device="cpu"))

@@ -346,6 +346,28 @@ def test_an_int8_base_is_refused(lm: LanguageModel) -> None:
         VllmEngine(rounded, VllmOptions())
 
 
+def test_a_rank_beyond_vllm_s_is_refused_before_a_base_is_written(
+    make_model: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from turnhalle.agents.engines import vllm
+
+    monkeypatch.setattr(vllm, "write_base", None)
+    options = ModelOptions(name=str(make_model()), precision="fp32", device="cpu", lora_rank=600)
+    with pytest.raises(ConfigError, match=r"rank 512 at most, not 600; set model.lora_rank"):
+        vllm.VllmEngine(load_model(options, lora_seed=0), VllmOptions())
+
+
+def test_a_compiled_model_is_not_slowed_down_without_a_word(make_model: Any) -> None:
+    from turnhalle.agents.engines.vllm import VllmEngine
+    from turnhalle.kernels.compiled import compile_layers
+
+    options = ModelOptions(name=str(make_model()), precision="fp32", device="cpu")
+    lm = load_model(options, lora_seed=0)
+    compile_layers(lm.model)
+    with pytest.raises(ConfigError, match=r"torch.compile off in its process; give it another"):
+        VllmEngine(lm, VllmOptions())
+
+
 def test_a_run_trains_with_vllm(tmp_path: Path) -> None:
     from turnhalle.agents.store import RunStore
     from turnhalle.training.options import TrainOptions
