@@ -46,12 +46,14 @@ check: $(VENV)/.dev
 bench: $(VENV)/.dev
 	$(BIN)/python benchmarks/quickstart.py
 	$(BIN)/python benchmarks/grpo_step.py
+	$(BIN)/python benchmarks/off_policy.py
 	$(BIN)/python benchmarks/math_speed.py
 	$(BIN)/python benchmarks/pacman.py
 	$(BIN)/python benchmarks/tools.py
 	$(BIN)/python benchmarks/token_tree.py
 	$(BIN)/python benchmarks/rollouts.py
 	$(BIN)/python benchmarks/kernels.py
+	$(BIN)/python benchmarks/layers.py
 	.ci/with-sandbox $(BIN)/python benchmarks/sandbox.py
 	.ci/with-sandbox $(BIN)/python benchmarks/coding.py
 
