@@ -30,6 +30,11 @@ _SYMBOLIC_FUNCTIONS = {
 _CALCULATOR_FUNCTIONS = {"sqrt": 1, "abs": 1, "floor": 1, "gcd": 2, "lcm": 2, "mod": 2}
 """How many arguments each function takes."""
 _CONSTANTS = ("pi", "e", "i")
+_UNCLEAR = re.compile(
+    r"[Pp]i|[Ll]n|(?i:sin|cos|tan|log|exp|abs|sec|csc|cot|arg|max|min|mod|gcd|lcm|lim|det|sgn|inf|nan)"
+)
+"""In a name that is hardly variables in a row: `lnx`, `2pir`, `xln(x)`, `cot(x)`, `Sin(x)`."""
+
 
 _THOUSANDS = r"[1-9]\d{0,2}(?:,\d{3})+(?!\d)(?:\.\d+)?|"
 _PATTERN = (
@@ -164,6 +169,10 @@ class _Reader:
             return self.node("name", name)
         if self.is_for_calculator or token != name or len(name) > 3:
             raise GrammarError(f"unknown name {token!r}; functions: {', '.join(self.functions)}")
+        if _UNCLEAR.search(name):
+            raise GrammarError(
+                f"unclear name {name!r}; write ln(x), 2*pi*r, or l*n*x for a product"
+            )
         letters, last = name[:-1], name[-1]
         node = self.raised(self.node("name", last), depth)  # xy is x*y, and xy^2 is x*y^2
         for letter in reversed(letters):
