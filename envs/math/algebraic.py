@@ -48,6 +48,22 @@ def are_equal(left: Node, right: Node) -> bool:
     return _Evaluation(digits, is_proof=True).value(difference) == (0, 0)
 
 
+def sign(node: Node) -> int:
+    """1, 0 or -1, as a real number is.
+
+    Raises:
+        NotAlgebraicError: It has variables, is not real, or a proof would take too long.
+        GrammarError: It divides by zero.
+    """
+    measure = _Measure()
+    measure.size(node)
+    digits = measure.digits()
+    if digits > MAX_DIGITS:
+        raise NotAlgebraicError("a proof takes too many digits")
+    low, high = _Evaluation(digits, is_proof=True).value(node)
+    return (low > 0) - (high < 0)
+
+
 def _is_seen_to_differ(difference: Node) -> bool:
     """Do a few digits tell the value from zero?"""
     try:

@@ -18,6 +18,7 @@ from . import algebraic, normal, numeric, trees, worker
 from .answers import MAX_LENGTH, extract, parse_number
 from .forms import is_collected
 from .grammar import GrammarError, Node, parse
+from .real_roots import with_real_roots
 
 _DOLLARS = re.compile(r"\$(?P<a>[^$]*)\$|\\\((?P<b>.*)\\\)", re.DOTALL)
 _LATEX_FRACTION = re.compile(
@@ -94,9 +95,8 @@ def judge(action: str, gold: str, rule: Rule) -> Verdict:
         return Verdict.UNREADABLE
     if rule.kind in ("integer", "number"):
         return _judge_number(given, gold, rule)
-    given = _without_delimiters(given)
     if rule.kind == "list":
-        return _judge_list(given, gold)
+        return _judge_list(_without_delimiters(given), gold)
     return _judge_expression(given, gold, rule)
 
 
@@ -109,7 +109,7 @@ def is_gold(text: str, rule: Rule) -> bool:
     if rule.kind == "list":
         return None not in _numbers(text)
     try:
-        node = parse(_without_delimiters(text))
+        node = _read_expression(text)
         return rule.kind == "symbolic" or _are_equal_algebraic(node, node)
     except GrammarError:
         return False
@@ -195,7 +195,7 @@ def _numbers(text: str) -> list[Fraction | None]:
 @lru_cache(maxsize=4096)  # the rollouts of a group often agree
 def _judge_expression(given: str, gold: str, rule: Rule) -> Verdict:
     try:
-        left, right = parse(given), parse(_without_delimiters(gold))
+        left, right = _read_expression(given), _read_expression(gold)
         if rule.is_lowest and not is_collected(left):
             return Verdict.UNREADABLE
         try:
@@ -207,6 +207,10 @@ def _judge_expression(given: str, gold: str, rule: Rule) -> Verdict:
     except GrammarError:
         return Verdict.UNREADABLE
     return Verdict.RIGHT if is_equal else Verdict.WRONG
+
+
+def _read_expression(text: str) -> Node:
+    return with_real_roots(parse(_without_delimiters(text)))
 
 
 def _are_equal_algebraic(left: Node, right: Node) -> bool:

@@ -162,7 +162,9 @@ class _Reader:
         name = token.removeprefix("\\")
         if token == "\\sqrt" and self.token == "[":
             index = self.bracket("[", depth)
-            return self.node("call", "root", self.bracket("{", depth), index)
+            return self.node("call", "root", self.radicand(depth), index)
+        if token == "\\sqrt" and self.token not in ("(", "{") and not self.is_for_calculator:
+            return self.node("call", "sqrt", self.radicand(depth))
         if name in self.functions:
             return self.call(name, token, depth)
         if name in _CONSTANTS and not self.is_for_calculator:
@@ -178,6 +180,15 @@ class _Reader:
         for letter in reversed(letters):
             node = self.node("*", self.node("name", letter), node)
         return node
+
+    def radicand(self, depth: int) -> Node:
+        r"""In braces, or one character as in LaTeX, where `\sqrt12` is the root of 1: refused."""
+        kind, token = self.tokens[self.at]
+        if token != "\\pi" and (len(token) != 1 or kind not in ("number", "name")):
+            return self.bracket("{", depth)
+        self.take()  # `atom` would take a power, too, and `\sqrt x^2` is x
+        value = Fraction(int(token)) if kind == "number" else token.removeprefix("\\")
+        return self.node(kind, value)
 
     def call(self, name: str, token: str, depth: int) -> Node:
         opening = "{" if token != name and self.token == "{" else "("
