@@ -177,7 +177,11 @@ def test_where_an_answer_is_marked_its_work_stays_as_it_is(answer: str) -> None:
 
 
 def test_a_folder_stands_for_all_its_environments(tmp_path: Path) -> None:
-    source = "import turnhalle as th\nclass {0}(th.TextEnv):\n    'Nothing.'\n"
+    source = (
+        "import turnhalle as th\nclass {0}(th.TextEnv):\n    'Nothing.'\n"
+        "    def draw(self, rng, difficulty): ...\n    def start(self): ...\n"
+        "    def respond(self, action): ...\n"
+    )
     for name in ("One", "Two"):
         (tmp_path / f"{name.lower()}.py").write_text(source.format(name), encoding="utf-8")
     assert [factory.cls.__name__ for factory in resolve_all(str(tmp_path))] == ["One", "Two"]

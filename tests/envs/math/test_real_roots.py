@@ -65,7 +65,8 @@ def test_a_root_without_braces_is_of_one_character(text: str) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["+".join(["\\sqrt[3]{\\sqrt{3+2\\sqrt2}-1-\\sqrt2}"] * 20), "\\sqrt[3]{-1+" * 15 + "1" + "}" * 15,
+    ["+".join(["\\sqrt[3]{\\sqrt{3+2\\sqrt2}-1-\\sqrt2}"] * 20),
+     "\\sqrt[3]{-1+" * 15 + "1" + "}" * 15,
      "+".join(f"\\sqrt[9]{{\\sqrt{{{n}}}-{n}}}" for n in range(2, 30))],
 )  # fmt: skip
 def test_no_sign_takes_long(text: str) -> None:
