@@ -22,10 +22,10 @@ from .real_roots import with_real_roots
 
 _DOLLARS = re.compile(r"\$(?P<a>[^$]*)\$|\\\((?P<b>.*)\\\)", re.DOTALL)
 _LATEX_FRACTION = re.compile(
-    r"(?P<sign>[+-]?)\\[dt]?frac\{(?P<above>\d+)\}\{(?P<below>\d+)\}", re.ASCII
+    r"[+-]?\\[dt]?frac\{[+-]?(?P<above>\d+)\}\{[+-]?(?P<below>\d+)\}", re.ASCII
 )
 _INTEGER = re.compile(r"-?\d{1,300}", re.ASCII)
-_BELOW = re.compile(r"(?:/|\}\{)(\d+)", re.ASCII)
+_BELOW = re.compile(r"(?:/|\}\{[+-]?)(\d+)", re.ASCII)
 
 
 class Verdict(StrEnum):
@@ -175,7 +175,10 @@ def _without_delimiters(text: str) -> str:
 
 def _parse_latex(text: str) -> Fraction | None:
     match = _LATEX_FRACTION.fullmatch(text)
-    return parse_number(f"{match['sign']}{match['above']}/{match['below']}") if match else None
+    if match is None:
+        return None
+    sign = "-" * (text.count("-") % 2)  # before the fraction, above and below
+    return parse_number(f"{sign}{match['above']}/{match['below']}")
 
 
 def _judge_list(given: str, gold: str) -> Verdict:
