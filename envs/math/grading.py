@@ -2,7 +2,7 @@
 
 Numbers are compared as rationals (0.50 is 1/2; nothing is ever rounded). Expressions are compared
 as functions: by normal form where there is one, else, where the rule is `symbolic`, by sympy in a
-process that can be killed. Whatever the text, nothing is evaluated as code and nothing raises.
+process that can be killed. Whatever an action holds, nothing is evaluated as code, nothing raises.
 """
 
 from __future__ import annotations
@@ -85,6 +85,7 @@ def judge(action: str, gold: str, rule: Rule) -> Verdict:
 
     Raises:
         ConfigError: The rule is `symbolic` and sympy is missing.
+        ValueError: The rule is of numbers and the gold answer is none (see `is_gold`).
     """
     given = extract(action)
     if given == gold:
