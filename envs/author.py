@@ -60,7 +60,8 @@ class World(gymnasium.Env[str, str]):
     def listed(self, split: str, difficulty: int) -> Sequence[Instance] | None:
         """The tasks of a split that the author holds out, in order; None (the default): drawn.
 
-        Task i is entry i modulo their number; `draw` must then never give one of another split.
+        Task i is entry i modulo their number, which is not zero; `draw` must then never give one of
+        another split.
         """
         return None
 

@@ -137,7 +137,11 @@ class StoreError(TurnhalleError, OSError):
 
 
 def positive(name: str, value: Any) -> int:
-    """Refuse what is no integer of at least 1."""
+    """Refuse what is no integer of at least 1.
+
+    Raises:
+        ConfigError: It is something else.
+    """
     if not isinstance(value, int) or isinstance(value, bool) or value < 1:
         raise ConfigError(f"{name} must be an integer of at least 1, got {value!r}")
     return value

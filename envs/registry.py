@@ -170,18 +170,24 @@ def resolve(name: str, **kwargs: Any) -> EnvFactory:
 def resolve_all(name: str, **kwargs: Any) -> list[EnvFactory]:
     """Like `resolve`; a file or folder stands for every environment that it defines.
 
+    Bases of others are left out: classes that lack a method every environment must define, and
+    those whose name begins with `_`.
+
     Raises:
-        UnknownNameError: Nothing answers to the name, or the folder defines no environment.
+        UnknownNameError: Nothing answers to the name, or no environment is defined there.
     """
     folder = Path(name)
     if ":" in name or not (folder.is_dir() or name.endswith(".py")):
         return [resolve(name, **kwargs)]
     files = environment_files(folder) if folder.is_dir() else [folder]
     modules = [import_module(str(path)) for path in files]
-    found = [v for m in modules for v in vars(m).values() if _is_own_env(v, m)]
-    if not found:
-        raise UnknownNameError(f"no TextEnv in the {len(files)} Python files of {name!r}")
-    return [EnvFactory(cls, _spec_of(cls), kwargs) for cls in found]
+    own = [v for m in modules for v in vars(m).values() if _is_own_env(v, m)]
+    reasons = {cls: _why_left_out(cls) for cls in own}
+    if all(reasons.values()):
+        bases = ", ".join(f"{cls.__qualname__} ({reason})" for cls, reason in reasons.items())
+        hint = f"; left out: {bases}" if bases else ""
+        raise UnknownNameError(f"no TextEnv in the {len(files)} Python files of {name!r}{hint}")
+    return [EnvFactory(c, _spec_of(c), kwargs) for c, reason in reasons.items() if not reason]
 
 
 def make(name: str, *, render_mode: str | None = None, **kwargs: Any) -> TextEnv:
@@ -249,6 +255,15 @@ def _spec_of(cls: type[TextEnv]) -> EnvSpec | None:
 def _is_own_env(value: Any, module: ModuleType) -> bool:
     is_env = isinstance(value, type) and issubclass(value, TextEnv)
     return is_env and value.__module__ == module.__name__
+
+
+def _why_left_out(cls: type[TextEnv]) -> str:
+    """Why a class is the base of environments and none itself; empty where it is one."""
+    required = ("draw", "start", "respond")
+    missing = [name for name in required if getattr(cls, name) is getattr(TextEnv, name)]
+    if missing:
+        return f"must define {', '.join(missing)}"
+    return "its name begins with _" if cls.__name__.startswith("_") else ""
 
 
 def _name(entry_point: Any) -> str:

@@ -38,7 +38,11 @@ class UnicodeText(Space[str]):
         super().__init__(dtype=str, seed=seed)
 
     def sample(self, mask: Any = None, probability: Any = None) -> str:
-        """Draw a random string; masks are refused because the space has no finite alphabet."""
+        """Draw a random string; masks are refused because the space has no finite alphabet.
+
+        Raises:
+            ValueError: There is a mask or a probability.
+        """
         if mask is not None or probability is not None:
             raise ValueError("UnicodeText takes neither a mask nor a probability")
         upper = min(self.max_length, max(self.min_length, _SAMPLE_LENGTH))

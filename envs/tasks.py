@@ -123,12 +123,17 @@ def draw_task(family: Family, split: str, index: int, noise: int) -> Task:
 
     Raises:
         UnknownNameError: No such split.
-        TaskError: No draw fell into the split.
+        TaskError: No draw fell into the split, or the author lists no tasks of it.
     """
     if split not in SPLITS:
         raise unknown_name("split", split, SPLITS)
     env, difficulty = family.env, family.difficulty
     if family.listed is not None and (rows := family.listed(split, difficulty)) is not None:
+        if not rows:
+            raise TaskError(
+                f"{env} at difficulty {difficulty}: `listed` gave no tasks of split {split!r}; "
+                "return None to have them drawn, or ask for another split or difficulty"
+            )
         return Task(env, split, index, difficulty, dict(rows[index % len(rows)]), noise)
     for attempt in range(_MAX_DRAWS):
         instance = family.instance(derive_rng(env, split, index, difficulty, attempt))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterator
-from decimal import Decimal
+from decimal import Decimal, localcontext
 
 from ..math.answers import extract
 from ..rewards.check import check_reward
@@ -128,11 +128,7 @@ def mutations(action: str) -> Iterator[str]:
 def _near(answer: str) -> Iterator[str]:
     numbers, words = list(NUMBER.finditer(answer)), list(_WORD.finditer(answer))
     if numbers:
-        where, right = numbers[-1], Decimal(numbers[-1][0])
-        digits = numbers[-1][0]
-        near = [f"{right + 1}", f"{right - 1}", f"{-right}", f"{digits}7", f"7{digits.lstrip('-')}"]
-        near += [digits[:-1]] if digits[-2:-1].isdigit() else []
-        others = [text for text in dict.fromkeys(near) if Decimal(text) != right]
+        where, others = numbers[-1], _other_numbers(numbers[-1][0])
     elif words:
         where, word = words[-1], words[-1][0]
         others = [word[:-1], f"{word}q", word[0] + word]
@@ -142,6 +138,17 @@ def _near(answer: str) -> Iterator[str]:
         yield answer[: where.start()] + other + answer[where.end() :]
     if "<tool_call>" not in answer:  # words beside a call mean nothing
         yield f"{answer} {others[0]}"
+
+
+def _other_numbers(digits: str) -> list[str]:
+    """Numbers near another one, exactly and in plain digits however long it is."""
+    with localcontext() as context:
+        context.prec = len(digits) + 1  # 28 by default; one more for 999 + 1
+        right = Decimal(digits)
+        near = [f"{number:f}" for number in (right + 1, right - 1, -right)]
+        near += [f"{digits}7", f"7{digits.lstrip('-')}"]
+        near += [digits[:-1]] if digits[-2:-1].isdigit() else []
+        return [text for text in dict.fromkeys(near) if Decimal(text) != right]
 
 
 def _rewards(subject: Subject) -> str:

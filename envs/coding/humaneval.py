@@ -72,7 +72,11 @@ class HumanEval(Workbench):
         return None if self.test_path is None else read_rows(self.test_path)
 
     def listed(self, split: str, difficulty: int) -> Sequence[Instance] | None:
-        """The held-out rows, in their order; the other splits are drawn."""
+        """The held-out rows, in their order; the other splits are drawn.
+
+        Raises:
+            ConfigError: There are no other rows, and another split is asked for.
+        """
         if split != "test" and self.path is None:
             raise ConfigError(
                 f"only test_path was given, so there is no split {split!r}; give path=..., another "

@@ -78,7 +78,11 @@ def code(template: str, **names: Any) -> str:
 
 
 def edits(solution: str, *changes: tuple[str, str]) -> tuple[str, ...]:
-    """The solution with each change made, one at a time, where it first applies."""
+    """The solution with each change made, one at a time, where it first applies.
+
+    Raises:
+        ValueError: A change applies nowhere.
+    """
     changed = []
     for old, new in changes:
         if old not in solution:

@@ -12,8 +12,8 @@ from __future__ import annotations
 
 import math
 from fractions import Fraction
-from functools import cache
 
+from .fixed_point import pi, whole_root
 from .grammar import GrammarError, Node
 from .normal import MAX_RADICAND, NotAlgebraicError, factors
 from .rationals import evaluate
@@ -46,6 +46,22 @@ def are_equal(left: Node, right: Node) -> bool:
     if digits > MAX_DIGITS:
         raise NotAlgebraicError("a proof takes too many digits")
     return _Evaluation(digits, is_proof=True).value(difference) == (0, 0)
+
+
+def sign(node: Node) -> int:
+    """1, 0 or -1, as a real number is.
+
+    Raises:
+        NotAlgebraicError: It has variables, is not real, or a proof would take too long.
+        GrammarError: It divides by zero.
+    """
+    measure = _Measure()
+    measure.size(node)
+    digits = measure.digits()
+    if digits > MAX_DIGITS:
+        raise NotAlgebraicError("a proof takes too many digits")
+    low, high = _Evaluation(digits, is_proof=True).value(node)
+    return (low > 0) - (high < 0)
 
 
 def _is_seen_to_differ(difference: Node) -> bool:
@@ -188,10 +204,14 @@ class _Evaluation:
     def _inverse(self, value: Interval) -> Interval:
         if value == (0, 0):
             raise GrammarError("division by zero")
+        if value[0] <= 0 <= value[1]:  # a power of something small is less than one unit
+            raise NotAlgebraicError("its value is not known well enough")
         square = self.one << self.digits
         return square // value[1], -(-square // value[0])
 
     def _power(self, base: Interval, exponent: Fraction) -> Interval:
+        if exponent < 0 and base == (0, 0):  # its root would be rounded outwards: no longer nothing
+            raise GrammarError("division by zero")
         factor, count = self._root(base, exponent.denominator), abs(exponent.numerator)
         result = (self.one, self.one)
         for bit in f"{count:b}":
@@ -208,7 +228,7 @@ class _Evaluation:
         shift = self.digits * (index - 1)
         if shift > _MAX_ROOT_DIGITS:
             raise NotAlgebraicError("a root takes too many digits")
-        return _whole_root(low << shift, index), _whole_root(high << shift, index) + 1
+        return whole_root(low << shift, index), whole_root(high << shift, index) + 1
 
     def _cosine(self, part: Fraction) -> Interval:
         """Of `part` half turns, by its series from zero to a quarter turn."""
@@ -218,7 +238,7 @@ class _Evaluation:
             return -high, -low
         if part == Fraction(1, 2):
             return 0, 0
-        angle = _pi(self.digits) * part.numerator // part.denominator
+        angle = pi(self.digits) * part.numerator // part.denominator
         square, term, total, n = angle * angle >> self.digits, self.one, self.one, 0
         while term:
             n += 2
@@ -269,31 +289,3 @@ def _part_of_pi(node: Node) -> Fraction:
 
 def _has_pi(node: Node) -> bool:
     return node == _PI or any(isinstance(part, tuple) and _has_pi(part) for part in node[1:])
-
-
-def _whole_root(number: int, index: int) -> int:
-    """The largest integer whose power is at most `number`, by Newton's method from above."""
-    if index == 2 or not number:
-        return math.isqrt(number)
-    better = 1 << -(-number.bit_length() // index)
-    while True:
-        guess, power = better, int(better ** (index - 1))
-        better = ((index - 1) * guess + number // power) // index
-        if better >= guess:
-            return guess
-
-
-@cache
-def _pi(digits: int) -> int:
-    """Pi in units of 2^-digits, at most two too small (Machin 1706)."""
-    return (16 * _arctangent(5, digits + 32) - 4 * _arctangent(239, digits + 32)) >> 32
-
-
-def _arctangent(inverse: int, digits: int) -> int:
-    """Of one over `inverse`."""
-    term = total = (1 << digits) // inverse
-    n, square = 1, inverse * inverse
-    while term:
-        n, term = n + 2, -(term // square) if term > 0 else -term // square
-        total += term // n
-    return total

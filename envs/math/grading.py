@@ -2,7 +2,7 @@
 
 Numbers are compared as rationals (0.50 is 1/2; nothing is ever rounded). Expressions are compared
 as functions: by normal form where there is one, else, where the rule is `symbolic`, by sympy in a
-process that can be killed. Whatever the text, nothing is evaluated as code and nothing raises.
+process that can be killed. Whatever an action holds, nothing is evaluated as code, nothing raises.
 """
 
 from __future__ import annotations
@@ -18,13 +18,14 @@ from . import algebraic, normal, numeric, trees, worker
 from .answers import MAX_LENGTH, extract, parse_number
 from .forms import is_collected
 from .grammar import GrammarError, Node, parse
+from .real_roots import with_real_roots
 
 _DOLLARS = re.compile(r"\$(?P<a>[^$]*)\$|\\\((?P<b>.*)\\\)", re.DOTALL)
 _LATEX_FRACTION = re.compile(
-    r"(?P<sign>[+-]?)\\[dt]?frac\{(?P<above>\d+)\}\{(?P<below>\d+)\}", re.ASCII
+    r"[+-]?\\[dt]?frac\{[+-]?(?P<above>\d+)\}\{[+-]?(?P<below>\d+)\}", re.ASCII
 )
 _INTEGER = re.compile(r"-?\d{1,300}", re.ASCII)
-_BELOW = re.compile(r"(?:/|\}\{)(\d+)", re.ASCII)
+_BELOW = re.compile(r"(?:/|\}\{[+-]?)(\d+)", re.ASCII)
 
 
 class Verdict(StrEnum):
@@ -84,6 +85,7 @@ def judge(action: str, gold: str, rule: Rule) -> Verdict:
 
     Raises:
         ConfigError: The rule is `symbolic` and sympy is missing.
+        ValueError: The rule is of numbers and the gold answer is none (see `is_gold`).
     """
     given = extract(action)
     if given == gold:
@@ -94,9 +96,8 @@ def judge(action: str, gold: str, rule: Rule) -> Verdict:
         return Verdict.UNREADABLE
     if rule.kind in ("integer", "number"):
         return _judge_number(given, gold, rule)
-    given = _without_delimiters(given)
     if rule.kind == "list":
-        return _judge_list(given, gold)
+        return _judge_list(_without_delimiters(given), gold)
     return _judge_expression(given, gold, rule)
 
 
@@ -109,7 +110,7 @@ def is_gold(text: str, rule: Rule) -> bool:
     if rule.kind == "list":
         return None not in _numbers(text)
     try:
-        node = parse(_without_delimiters(text))
+        node = _read_expression(text)
         return rule.kind == "symbolic" or _are_equal_algebraic(node, node)
     except GrammarError:
         return False
@@ -175,7 +176,10 @@ def _without_delimiters(text: str) -> str:
 
 def _parse_latex(text: str) -> Fraction | None:
     match = _LATEX_FRACTION.fullmatch(text)
-    return parse_number(f"{match['sign']}{match['above']}/{match['below']}") if match else None
+    if match is None:
+        return None
+    sign = "-" * (text.count("-") % 2)  # before the fraction, above and below
+    return parse_number(f"{sign}{match['above']}/{match['below']}")
 
 
 def _judge_list(given: str, gold: str) -> Verdict:
@@ -195,7 +199,7 @@ def _numbers(text: str) -> list[Fraction | None]:
 @lru_cache(maxsize=4096)  # the rollouts of a group often agree
 def _judge_expression(given: str, gold: str, rule: Rule) -> Verdict:
     try:
-        left, right = parse(given), parse(_without_delimiters(gold))
+        left, right = _read_expression(given), _read_expression(gold)
         if rule.is_lowest and not is_collected(left):
             return Verdict.UNREADABLE
         try:
@@ -207,6 +211,10 @@ def _judge_expression(given: str, gold: str, rule: Rule) -> Verdict:
     except GrammarError:
         return Verdict.UNREADABLE
     return Verdict.RIGHT if is_equal else Verdict.WRONG
+
+
+def _read_expression(text: str) -> Node:
+    return with_real_roots(parse(_without_delimiters(text)))
 
 
 def _are_equal_algebraic(left: Node, right: Node) -> bool:

@@ -30,6 +30,11 @@ _SYMBOLIC_FUNCTIONS = {
 _CALCULATOR_FUNCTIONS = {"sqrt": 1, "abs": 1, "floor": 1, "gcd": 2, "lcm": 2, "mod": 2}
 """How many arguments each function takes."""
 _CONSTANTS = ("pi", "e", "i")
+_UNCLEAR = re.compile(
+    r"[Pp]i|[Ll]n|(?i:sin|cos|tan|log|exp|abs|sec|csc|cot|arg|max|min|mod|gcd|lcm|lim|det|sgn|inf|nan)"
+)
+"""In a name that is hardly variables in a row: `lnx`, `2pir`, `xln(x)`, `cot(x)`, `Sin(x)`."""
+
 
 _THOUSANDS = r"[1-9]\d{0,2}(?:,\d{3})+(?!\d)(?:\.\d+)?|"
 _PATTERN = (
@@ -157,18 +162,33 @@ class _Reader:
         name = token.removeprefix("\\")
         if token == "\\sqrt" and self.token == "[":
             index = self.bracket("[", depth)
-            return self.node("call", "root", self.bracket("{", depth), index)
+            return self.node("call", "root", self.radicand(depth), index)
+        if token == "\\sqrt" and self.token not in ("(", "{") and not self.is_for_calculator:
+            return self.node("call", "sqrt", self.radicand(depth))
         if name in self.functions:
             return self.call(name, token, depth)
         if name in _CONSTANTS and not self.is_for_calculator:
             return self.node("name", name)
         if self.is_for_calculator or token != name or len(name) > 3:
             raise GrammarError(f"unknown name {token!r}; functions: {', '.join(self.functions)}")
+        if _UNCLEAR.search(name):
+            raise GrammarError(
+                f"unclear name {name!r}; write ln(x), 2*pi*r, or l*n*x for a product"
+            )
         letters, last = name[:-1], name[-1]
         node = self.raised(self.node("name", last), depth)  # xy is x*y, and xy^2 is x*y^2
         for letter in reversed(letters):
             node = self.node("*", self.node("name", letter), node)
         return node
+
+    def radicand(self, depth: int) -> Node:
+        r"""In braces, or one character as in LaTeX, where `\sqrt12` is the root of 1: refused."""
+        kind, token = self.tokens[self.at]
+        if token != "\\pi" and (len(token) != 1 or kind not in ("number", "name")):
+            return self.bracket("{", depth)
+        self.take()  # `atom` would take a power, too, and `\sqrt x^2` is x
+        value = Fraction(int(token)) if kind == "number" else token.removeprefix("\\")
+        return self.node(kind, value)
 
     def call(self, name: str, token: str, depth: int) -> Node:
         opening = "{" if token != name and self.token == "{" else "("

@@ -106,7 +106,11 @@ class Gsm8k(TextEnv):
         return parts["test"] if {"train", "test"} <= set(parts) else None
 
     def listed(self, split: str, difficulty: int) -> Sequence[Instance] | None:
-        """The official test set, in its order; the other splits are drawn."""
+        """The official test set, in its order; the other splits are drawn.
+
+        Raises:
+            ConfigError: All of its rows take more than `difficulty` calculations.
+        """
         if split != "test" or self.test_rows is None:
             return None
         if difficulty not in self._easy:
@@ -117,7 +121,11 @@ class Gsm8k(TextEnv):
         return self._easy[difficulty]
 
     def draw(self, rng: random.Random, difficulty: int) -> Instance:
-        """A row whose solution takes at most `difficulty` calculations."""
+        """A row whose solution takes at most `difficulty` calculations.
+
+        Raises:
+            ConfigError: There is none.
+        """
         rows = self.rows
         for _ in range(100):
             steps, problem = rows[rng.randrange(len(rows))]

@@ -124,7 +124,11 @@ class Normalizer:
         return quotient(self.multiply(a, c), self.multiply(b, d))
 
     def multiply(self, left: Polynomial, right: Polynomial) -> Polynomial:
-        """Product."""
+        """Product.
+
+        Raises:
+            GrammarError: The comparison takes more than `MAX_PRODUCTS`, or numbers get too large.
+        """
         if right is ONE:
             return left
         if left is ONE:
@@ -157,7 +161,11 @@ class Normalizer:
         return self.beyond(name, arguments)
 
     def power(self, base: Quotient, exponent: Quotient) -> Quotient:
-        """A power; of anything but rationals, with integer exponents."""
+        """A power; of anything but rationals, with integer exponents.
+
+        Raises:
+            GrammarError: It has no normal form, does not exist, or is too large.
+        """
         number, known = rational(exponent), rational(base)
         if number is None:
             return self.beyond("power", [base, exponent])
@@ -177,7 +185,11 @@ class Normalizer:
         return quotient(*result)
 
     def beyond(self, name: str, arguments: list[Quotient]) -> Quotient:
-        """What is no quotient of polynomials."""
+        """What is no quotient of polynomials.
+
+        Raises:
+            NotAlgebraicError: Always here; `functions` knows more.
+        """
         raise NotAlgebraicError(f"{name} has no normal form here")
 
 

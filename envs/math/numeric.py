@@ -46,7 +46,7 @@ class VagueError(ArithmeticError):
 
 def compare(left: Node, right: Node) -> Comparison:
     """Look at two expressions at a few points."""
-    names = sorted(_names(left) | _names(right))
+    names = sorted(variables(left) | variables(right))
     said = Comparison.UNKNOWN
     for at in points(names):
         try:
@@ -63,7 +63,7 @@ def compare(left: Node, right: Node) -> Comparison:
 
 def is_not_zero(sum_of: Sequence[Sequence[Node]]) -> bool:
     """Is a sum of products, which is not empty, certainly not zero at one of a few points?"""
-    names = sorted(set().union(*(_names(factor) for term in sum_of for factor in term)))
+    names = sorted(set().union(*(variables(factor) for term in sum_of for factor in term)))
     for at in points(names):
         try:
             if len(sum_of) == 1:  # each by itself: the product might be too small for a float
@@ -118,10 +118,11 @@ def evaluate(node: Node, at: Mapping[str, float]) -> Value:
     return _OPERATIONS[kind](evaluate(node[1], at), evaluate(node[2], at))
 
 
-def _names(node: Node) -> set[str]:
+def variables(node: Node) -> set[str]:
+    """The names in a tree that are no constants."""
     if node[0] == "name":
         return set() if node[1] in _CONSTANTS else {node[1]}
-    return set().union(*(_names(part) for part in node[1:] if isinstance(part, tuple)))
+    return set().union(*(variables(part) for part in node[1:] if isinstance(part, tuple)))
 
 
 def _coordinate(number: int) -> float:

@@ -18,7 +18,11 @@ I: Key = (((("r-1", WHOLE // 2),), Fraction(1)),)  # noqa: E741 what else
 
 
 def content(argument: Quotient) -> tuple[Fraction, Key, Key]:
-    """A number, and the keys of numerator and denominator of a quotient without it."""
+    """A number, and the keys of numerator and denominator of a quotient without it.
+
+    Raises:
+        GrammarError: The quotient is zero.
+    """
     above, below = argument
     if not above:
         raise GrammarError("a function of zero that does not exist, or is for sympy")

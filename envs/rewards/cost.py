@@ -32,7 +32,11 @@ class Cost(Reward):
         self.range = (-self._most, 0.0)
 
     def score(self, sample: Sample) -> Score:
-        """From `-most` to 0."""
+        """From `-most` to 0.
+
+        Raises:
+            RewardError: What was used is no amount.
+        """
         used = sample.info.get(self._unit, 1)
         if not isinstance(used, (int, float)) or not math.isfinite(used) or used < 0:
             raise RewardError(f'{self.name}: info["{self._unit}"] is {used!r}, no amount')

@@ -29,7 +29,11 @@ class NumericDistance(Reward):
         self._ceiling = ceiling
 
     def score(self, sample: Sample) -> Score:
-        """From 0 to `ceiling`, or 1."""
+        """From 0 to `ceiling`, or 1.
+
+        Raises:
+            RewardError: The gold answer is no number.
+        """
         if sample.gold is None:
             return None
         gold, said = _number(sample.gold), _number(extract(sample.action))

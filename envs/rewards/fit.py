@@ -118,7 +118,11 @@ def _choose(differences: Matrix, folds: Any, solve: Solve) -> tuple[float, float
 
 
 def gaussian_process(differences: Matrix, variance: float, temperature: float) -> Posterior:
-    """scikit-learn's Laplace approximation of the classifier "is the first one preferred?"."""
+    """scikit-learn's Laplace approximation of the classifier "is the first one preferred?".
+
+    Raises:
+        ConfigError: scikit-learn is missing.
+    """
     try:
         from sklearn.gaussian_process import GaussianProcessClassifier
         from sklearn.gaussian_process.kernels import ConstantKernel, DotProduct
@@ -142,6 +146,9 @@ def kernel_ridge(differences: Matrix, strength: float, temperature: float) -> Po
     """scikit-learn's kernel ridge regression of "the first one is preferred", 1, on differences.
 
     No offset, so that swapping two answers swaps the sign. Of its own uncertainty it knows nothing.
+
+    Raises:
+        ConfigError: scikit-learn is missing.
     """
     try:
         from sklearn.kernel_ridge import KernelRidge

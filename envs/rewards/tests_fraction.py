@@ -21,7 +21,11 @@ class TestsFraction(Reward):
         self._ceiling = ceiling
 
     def score(self, sample: Sample) -> Score:
-        """From 0 to `ceiling`, or 1."""
+        """From 0 to `ceiling`, or 1.
+
+        Raises:
+            RewardError: `info` holds counts that cannot be.
+        """
         passed, total = sample.info.get("tests_passed"), sample.info.get("tests_total")
         if passed is None and total is None:
             return None

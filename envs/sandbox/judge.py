@@ -93,10 +93,10 @@ def _decide(program: Program, limits: Limits, outcome: Outcome, meter: Meter) ->
         return _Verdict(Status.SIGNAL, _name(facts["signal"]))
     if facts["exit_code"] != 0:
         return _Verdict(Status.EXIT_NONZERO)
-    return _Verdict(Status.OK) if program.entry is None else _value(limits, outcome)
+    return _Verdict(Status.OK) if program.entry is None else _value(outcome)
 
 
-def _value(limits: Limits, outcome: Outcome) -> _Verdict:
+def _value(outcome: Outcome) -> _Verdict:
     """The status of a function that ended well: exactly one value, whole and of exact types."""
     if outcome.forged:
         return _Verdict(Status.BAD_RESULT, outcome.forged)

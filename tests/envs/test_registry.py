@@ -13,7 +13,7 @@ import pytest
 
 import turnhalle as th
 from turnhalle.envs.errors import ConfigError, UnknownNameError
-from turnhalle.envs.registry import resolve
+from turnhalle.envs.registry import resolve, resolve_all
 
 SOURCE = '''
 import turnhalle as th
@@ -27,6 +27,8 @@ class Guess(th.TextEnv):
         return {"secret": rng.randint(1, self.limit)}
     def start(self):
         return "Guess."
+    def respond(self, action):
+        return th.End("no")
 
 NotAnEnv = 3
 '''
@@ -119,6 +121,45 @@ def test_unknown_names_get_a_suggestion(source: Path) -> None:
         th.make(f"{source}:Gues")
     with pytest.raises(UnknownNameError, match="NotAnEnv"):
         th.make(f"{source}:NotAnEnv")
+
+
+BASES = """
+import turnhalle as th
+
+class _Base(th.TextEnv):
+    def start(self): ...
+    def respond(self, action): ...
+
+class Unfinished(th.TextEnv):
+    def start(self): ...
+"""
+
+
+def test_a_file_stands_for_its_environments_and_not_for_their_bases(tmp_path: Path) -> None:
+    path = tmp_path / "based.py"
+    whole = "\nclass {}(_Base):\n    def draw(self, rng, difficulty): ...\n"
+    path.write_text(BASES + whole.format("_Inner") + whole.format("Outer"), encoding="utf-8")
+    assert [factory.cls.__name__ for factory in resolve_all(str(path))] == ["Outer"]
+    assert [factory.cls.__name__ for factory in resolve_all(str(tmp_path))] == ["Outer"]
+    assert resolve(f"{path}:_Base").cls.__name__ == "_Base"  # who names it gets it
+
+
+def test_a_file_of_bases_alone_says_what_they_lack(tmp_path: Path) -> None:
+    path = tmp_path / "bases.py"
+    path.write_text(BASES, encoding="utf-8")
+    said = (
+        r"no TextEnv in the 1 Python files of .*bases.py'; "
+        r"left out: _Base \(must define draw\), Unfinished \(must define draw, respond\)$"
+    )
+    with pytest.raises(UnknownNameError, match=said):
+        resolve_all(str(path))
+    path = tmp_path / "private.py"
+    path.write_text(
+        BASES.replace("start(self)", "draw(self)", 1) + "    def respond(self): ..."
+        "\n    def draw(self): ...\nclass _Mine(Unfinished): ...\ndel Unfinished\n"
+    )
+    with pytest.raises(UnknownNameError, match=r"_Mine \(its name begins with _\)$"):
+        resolve_all(str(path))
 
 
 def test_a_file_that_fails_to_import_says_why(tmp_path: Path) -> None:

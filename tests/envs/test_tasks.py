@@ -47,6 +47,13 @@ def test_every_split_gets_its_share_and_nothing_of_another() -> None:
     assert 70 < len(found["eval"]) < 130
 
 
+def test_an_empty_list_of_tasks_is_refused_with_what_to_do() -> None:
+    family = Family("me/Empty-v0", draw, 3, True, listed=lambda split, difficulty: [])
+    said = r"me/Empty-v0 at difficulty 3: `listed` gave no tasks of split 'test'; return None"
+    with pytest.raises(TaskError, match=said):
+        draw_task(family, "test", 0, 0)
+
+
 def test_tasks_that_differ_in_what_does_not_matter_are_in_one_split() -> None:
     def with_noise(rng: random.Random, difficulty: int) -> dict[str, Any]:
         return {"n": rng.randrange(100), "noise": rng.random()}

@@ -118,7 +118,11 @@ class Container:
         self.remove()
 
     def remove(self) -> None:
-        """Kill and remove it; one that is gone is no error."""
+        """Kill and remove it; one that is gone is no error.
+
+        Raises:
+            SandboxError: The daemon refuses, or does not answer.
+        """
         if not self.id:
             return  # it was never made
         try:

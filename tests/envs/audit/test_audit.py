@@ -167,6 +167,21 @@ def test_mutations_are_all_different_from_the_answer(answer: str) -> None:
     assert "" in mutants
 
 
+@pytest.mark.parametrize(
+    ("answer", "near"),
+    [
+        ("123456789012345678901234567890123", "123456789012345678901234567890124"),
+        ("-" + "9" * 5000, "-1" + "0" * 5000),  # more digits than `int` reads
+        ("0." + "0" * 40 + "1", "1." + "0" * 40 + "1"),
+        ("1000", "999"),
+    ],
+)
+def test_mutations_of_long_numbers_are_plain_digits_and_exact(answer: str, near: str) -> None:
+    mutants = list(mutations(answer))
+    assert near in mutants
+    assert not [mutant for mutant in mutants if set(mutant) - set("-.0123456789 ")]
+
+
 @pytest.mark.parametrize("answer", ["42", "Saturday", "-1/2", "x^2 - 4x"])
 def test_where_an_answer_is_marked_its_work_stays_as_it_is(answer: str) -> None:
     for action in (f"6*7=42 mod(34,7)=6 #### {answer}", f"6*7=42, so \\boxed{{{answer}}}."):
@@ -177,7 +192,11 @@ def test_where_an_answer_is_marked_its_work_stays_as_it_is(answer: str) -> None:
 
 
 def test_a_folder_stands_for_all_its_environments(tmp_path: Path) -> None:
-    source = "import turnhalle as th\nclass {0}(th.TextEnv):\n    'Nothing.'\n"
+    source = (
+        "import turnhalle as th\nclass {0}(th.TextEnv):\n    'Nothing.'\n"
+        "    def draw(self, rng, difficulty): ...\n    def start(self): ...\n"
+        "    def respond(self, action): ...\n"
+    )
     for name in ("One", "Two"):
         (tmp_path / f"{name.lower()}.py").write_text(source.format(name), encoding="utf-8")
     assert [factory.cls.__name__ for factory in resolve_all(str(tmp_path))] == ["One", "Two"]

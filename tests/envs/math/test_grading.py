@@ -44,6 +44,10 @@ def test_no_mutation_of_the_gold_is_right(gold: int) -> None:
         ("\\frac{3}{6}", "1/2", Rule("number")),
         ("-\\dfrac{1}{2}", "-1/2", Rule("number", is_lowest=True)),
         ("$\\frac{1}{2}$", "1/2", Rule("number")),
+        ("\\frac{-1}{2}", "-1/2", RULES["number"]),
+        ("\\frac{1}{-2}", "-1/2", RULES["lowest"]),
+        ("-\\tfrac{-1}{2}", "1/2", RULES["number"]),
+        ("\\frac{-1}{2}\\%", "-1/2", RULES["percent"]),
         ("0.5", "1/2", Rule("number", is_lowest=True)),
         ("3.142", "3.1416", Rule("number", tolerance=Fraction(1, 1000))),
         ("(2,-3)", "2, -3", Rule("list")),
@@ -78,6 +82,12 @@ def test_what_the_rule_permits_is_right(answer: str, gold: str, rule: Rule) -> N
     [
         ("84/4", "21", RULES["integer"]),  # the question is no answer
         ("\\frac{84}{4}", "21", RULES["integer"]),
+        ("\\frac{84}{-4}", "-21", RULES["integer"]),
+        ("\\frac{-84}{4}", "-21", RULES["lowest"]),
+        ("\\frac{2}{-4}", "-1/2", RULES["percent"]),
+        ("\\frac{1}{-0}", "1", RULES["number"]),
+        ("\\frac{--1}{2}", "1/2", RULES["number"]),
+        ("1/-2", "-1/2", RULES["number"]),
         ("84/4", "21", RULES["lowest"]),
         ("2/4", "1/2", RULES["lowest"]),
         ("2/4", "1/2", Rule("number", is_lowest=True, has_dollars=True)),
