@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.table import Table
+from rich.text import Text
 
 from turnhalle.commands.options import Difficulty, EngineName, EnvName, Options, make_console
 
@@ -55,7 +56,7 @@ def bench(
     console = make_console()
     results = []
     for player in policies:
-        with console.status(f"playing {player.name}"):
+        with console.status(Text(f"playing {player.name}")):
             results.append(evaluate(factory, player, tasks, split=split, seed=seed))
     title = f"{factory.id}, {tasks} tasks of split {split}, temperature {temperature:g}"
     console.print(_table(title, results))

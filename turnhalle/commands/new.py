@@ -56,8 +56,7 @@ def new(
         f"  cd {folder}\n"
         f"  turnhalle check {name}.env:{class_name}\n"
         f"  turnhalle play {name}.env:{class_name}\n"
-        f"  pytest",
-        markup=False,
+        f"  pytest"
     )
 
 

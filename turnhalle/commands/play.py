@@ -50,7 +50,7 @@ def play(
         game.take_turns()
     if replay is not None and export is not None:
         replay.export_replay(game.world.task, game.actions, export)
-        game.console.print(f"wrote {export}", markup=False)
+        game.console.print(f"wrote {export}")
 
 
 class _Game:
@@ -96,7 +96,7 @@ class _Game:
 
         while not self.world.is_over:
             try:
-                typed = self.console.input("[cyan]> [/]")
+                typed = self.console.input(Text("> ", "cyan"))
             except (EOFError, KeyboardInterrupt):
                 self.console.print()
                 return
@@ -151,4 +151,4 @@ class _Game:
         self._show(self.observation, "bold")
 
     def _show(self, text: str, style: str) -> None:
-        self.console.print(text, style=style, markup=False)
+        self.console.print(text, style=style)

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 from rich.table import Table
+from rich.text import Text
 
 from turnhalle.commands.options import make_console, next_folder, parse_options
 
@@ -57,13 +58,11 @@ def check(
     console = make_console()
     low, high = found.range
     for problem in problems:
-        console.print(f"[red]FAILED[/] {found.name}: ", end="")
-        console.print(problem, markup=False)
+        console.print(Text.assemble(("FAILED", "red"), f" {found.name}: {problem}"))
     if problems:
         raise typer.Exit(1)
-    console.print(
-        f"[green]ok[/] {found.name}: {len(found.fixtures())} fixtures, {low:g} to {high:g}"
-    )
+    what = f" {found.name}: {len(found.fixtures())} fixtures, {low:g} to {high:g}"
+    console.print(Text.assemble(("ok", "green"), what))
 
 
 @reward.command()

@@ -44,7 +44,7 @@ def runs(
     store = RunStore(folder, read_only=True)
     if episode is not None and export is not None:
         _export(store, episode, export)
-        console.print(f"wrote {export}", markup=False)
+        console.print(f"wrote {export}")
     elif episode is not None:
         print_transcript(console, store.episode(episode))
     elif step is not None:
@@ -104,7 +104,7 @@ def _list_evaluations(console: Console, store: RunStore, folder: Path) -> None:
     for (step, kind), events in groupby(store.events(), key=lambda event: event[:2]):
         texts = [text for *_, text in events]
         count = f" ({len(texts)} times)" if len(texts) > 1 else ""
-        console.print(f"step {step}: {kind}{count}: {texts[0]}", markup=False)
+        console.print(f"step {step}: {kind}{count}: {texts[0]}")
 
 
 def _list_episodes(console: Console, store: RunStore, step: int) -> None:
