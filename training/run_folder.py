@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from .checkpoint import (
 )
 from .learner import Learner
 from .options import TrainOptions
+from .saved import not_begun, read_options
 from .stages import STAGES_FILE
 
 _REFERENCE = "reference"
@@ -32,7 +34,8 @@ class RunFolder:
 
         Raises:
             StoreError: A new run in a folder that is not empty, or all checkpoints are broken.
-            ConfigError: Other options than those that the run was begun with.
+            ConfigError: Other options than those that the run was begun with, or options that this
+                version does not take.
         """
         self.path, self._checkpoints = path, path / "checkpoints"
         self.checkpoint: Path | None = None
@@ -43,6 +46,8 @@ class RunFolder:
             self._require(options)
             self.checkpoint = self._last_good()
         elif path.exists() and any(path.iterdir()):
+            if (path / FILE).is_file() and self._saved() is None:
+                raise not_begun(path)
             raise StoreError(
                 f"{path} exists and is not empty; give another folder, or "
                 f"turnhalle train --resume {path}"
@@ -97,24 +102,26 @@ class RunFolder:
         """Refuse to go on with other options than those of the run; it may be given other steps.
 
         Raises:
-            ConfigError: Names what differs.
+            ConfigError: Names what differs, or what this version does not take.
         """
         if not (self.path / FILE).is_file():
             return
-        store = RunStore(self.path, read_only=True)
-        saved = store.get("options")
-        store.close()
+        saved = self._saved()
         if saved is None:
             return  # it was stopped before it had written them
-        begun = TrainOptions.model_validate(saved).model_dump(mode="json") | {
-            "steps": options.steps
-        }
+        begun = read_options(TrainOptions, saved, self.path).model_dump(mode="json")
+        begun["steps"] = options.steps
         for name, value in options.model_dump(mode="json").items():
             if value != begun[name]:
                 raise ConfigError(
                     f"a resumed run keeps its options, only its steps may change: {name} was "
                     f"{begun[name]}, and now is {value}"
                 )
+
+    def _saved(self) -> Any:
+        """The options that the run wrote down, if any."""
+        with closing(RunStore(self.path, read_only=True)) as store:
+            return store.get("options")
 
     def _last_good(self) -> Path | None:
         found = list_checkpoints(self._checkpoints)
