@@ -21,7 +21,7 @@ from turnhalle.agents.llm import LLMPolicy
 from turnhalle.agents.lm import LanguageModel
 from turnhalle.agents.models import held_precision
 from turnhalle.agents.process import tune_process
-from turnhalle.envs.errors import ConfigError, StoreError
+from turnhalle.envs.errors import ConfigError
 from turnhalle.envs.options import EnvOptions
 from turnhalle.envs.seeding import derive_seed
 
@@ -29,6 +29,7 @@ from .card import write_primed_card
 from .chats import read_chats
 from .demos import Demonstration, demonstrate, to_example
 from .labels import labels
+from .new_folder import require_new
 from .pairs import RaterOptions, read_pairs, sampled_answers
 from .prefer import PreferOptions, prefer
 from .primed import StartOptions, begin, load_saved, save
@@ -134,13 +135,13 @@ def prime(options: PrimeOptions, folder: Path, listener: Listener) -> PrimeResul
     """Make demonstrations, imitate them, save the model with its card.
 
     Raises:
-        ConfigError: An environment without an oracle, or twice the same.
+        ConfigError: An environment without an oracle, or twice the same; a folder that cannot be
+            made.
         ModelError: A model that cannot be used.
-        StoreError: The folder exists.
+        StoreError: The folder holds something.
     """
     options.check()
-    if folder.exists() and any(folder.iterdir()):
-        raise StoreError(f"{folder} exists and is not empty; give another folder")
+    require_new(folder)
     priming = _Priming(options, listener)
     for number in range(len(options.stages)):
         priming.run_stage(number)

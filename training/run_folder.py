@@ -19,6 +19,7 @@ from .checkpoint import (
     what_is_broken,
 )
 from .learner import Learner
+from .new_folder import require_new
 from .options import TrainOptions
 from .saved import not_begun, read_options
 from .stages import STAGES_FILE
@@ -34,8 +35,8 @@ class RunFolder:
 
         Raises:
             StoreError: A new run in a folder that is not empty, or all checkpoints are broken.
-            ConfigError: Other options than those that the run was begun with, or options that this
-                version does not take.
+            ConfigError: Other options than those that the run was begun with, options that this
+                version does not take, or a folder that cannot be made.
         """
         self.path, self._checkpoints = path, path / "checkpoints"
         self.checkpoint: Path | None = None
@@ -45,13 +46,10 @@ class RunFolder:
         if resume:
             self._require(options)
             self.checkpoint = self._last_good()
-        elif path.exists() and any(path.iterdir()):
-            if (path / FILE).is_file() and self._saved() is None:
-                raise not_begun(path)
-            raise StoreError(
-                f"{path} exists and is not empty; give another folder, or "
-                f"turnhalle train --resume {path}"
-            )
+        elif (path / FILE).is_file() and self._saved() is None:
+            raise not_begun(path)
+        else:
+            require_new(path, f", or turnhalle train --resume {path}")
 
     def state(self) -> dict[str, Any]:
         """What the checkpoint says of the run; of one that begins, its first step."""
