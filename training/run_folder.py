@@ -13,6 +13,7 @@ from turnhalle.envs.errors import ConfigError, StoreError
 
 from .checkpoint import (
     checkpoint_state,
+    link_best,
     list_checkpoints,
     prune,
     save_checkpoint,
@@ -70,12 +71,18 @@ class RunFolder:
             _copy_adapter(start, partial)
             partial.rename(kept)
 
-    def put_aside(self) -> None:
-        """Rename broken checkpoints, so that the run writes them again."""
+    def put_aside(self, evaluations: list[tuple[int, float]]) -> None:
+        """Rename broken checkpoints, so that the run writes them again; none of them is the best.
+
+        Args:
+            evaluations: Step and success.
+        """
         for path in self.broken:
             aside = path.with_name(f"broken-{path.name}")
             shutil.rmtree(aside, ignore_errors=True)
             path.rename(aside)
+        if self.broken:
+            link_best(self._checkpoints, evaluations)
 
     def save(self, state: dict[str, Any], learner: Learner, behind: Snapshot | None) -> None:
         """Write a checkpoint.

@@ -173,7 +173,7 @@ class Trainer:
         # Whatever kills the run from here on, it can be resumed.
         store.put("options", self.options.model_dump(mode="json"))
         self._home.keep_start(start)
-        self._home.put_aside()
+        self._home.put_aside(store.metrics("eval/success"))
         return store
 
     def _train_step(self, step: int) -> None:
