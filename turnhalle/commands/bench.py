@@ -9,7 +9,14 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from turnhalle.commands.options import Difficulty, EngineName, EnvName, Options, make_console
+from turnhalle.commands.options import (
+    Difficulty,
+    EngineName,
+    EnvName,
+    Options,
+    make_console,
+    parse_options,
+)
 
 if TYPE_CHECKING:
     from turnhalle.agents.evaluate import Evaluation
@@ -44,7 +51,6 @@ def bench(
     from turnhalle.agents.engines.options import EngineOptions
     from turnhalle.agents.evaluate import evaluate
     from turnhalle.agents.players import open_policy
-    from turnhalle.commands.options import parse_options
     from turnhalle.config import load_options
     from turnhalle.envs.options import EnvOptions
 

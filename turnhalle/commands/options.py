@@ -21,7 +21,7 @@ Sets = Annotated[
     list[str] | None,
     typer.Option("--set", help="Any key of the configuration: `--set learn.learning_rate=1e-3`."),
 ]
-Out = Annotated[Path | None, typer.Option("--out", help="Folder to write; must not exist.")]
+Out = Annotated[Path | None, typer.Option("--out", help="Folder to write; new, or empty.")]
 Seed = Annotated[int | None, typer.Option("--seed", help="Seed of everything random.")]
 Options = Annotated[
     list[str] | None,

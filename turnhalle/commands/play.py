@@ -9,7 +9,7 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
-from turnhalle.commands.options import Difficulty, Options, make_console
+from turnhalle.commands.options import Difficulty, Options, make_console, parse_options
 
 if TYPE_CHECKING:
     from turnhalle.envs.env import TextEnv
@@ -35,7 +35,6 @@ def play(
     `turnhalle play pacman --difficulty 6 --oracle --export game.html`.
     """
     from turnhalle.commands.export import require_replay
-    from turnhalle.commands.options import parse_options
     from turnhalle.envs.options import EnvOptions
 
     options = EnvOptions(id=env, difficulty=difficulty, options=parse_options(option))

@@ -11,7 +11,14 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from turnhalle.commands.options import Difficulty, EnvName, Options, Out, make_console
+from turnhalle.commands.options import (
+    Difficulty,
+    EnvName,
+    Options,
+    Out,
+    make_console,
+    parse_options,
+)
 
 if TYPE_CHECKING:
     from turnhalle.agents.engines.base import Sampling
@@ -76,7 +83,6 @@ def quantize(
     """
     from turnhalle.agents.engines.base import Sampling
     from turnhalle.agents.models import require_packages
-    from turnhalle.commands.options import parse_options
     from turnhalle.envs.errors import ConfigError
     from turnhalle.envs.options import EnvOptions
 

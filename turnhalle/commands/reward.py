@@ -72,9 +72,7 @@ def fit(
     ],
     out: Annotated[
         Path | None,
-        typer.Option(
-            help="Folder to write, which must not exist; rewards/pairs-1 for pairs.jsonl."
-        ),
+        typer.Option(help="Folder to write, new or empty; rewards/pairs-1 for pairs.jsonl."),
     ] = None,
     embeddings: Annotated[
         Path | None,
@@ -94,13 +92,12 @@ def fit(
     `turnhalle reward fit pairs.jsonl --out taste --kind kernel_ridge`.
     """
     from turnhalle.agents.stats import wilson
-    from turnhalle.envs.errors import ConfigError
     from turnhalle.envs.rewards.fit import fit_kernel
     from turnhalle.envs.rewards.pairs import read_pairs
+    from turnhalle.training.new_folder import require_new
 
     out = out or next_folder(Path("rewards"), pairs.stem)
-    if out.exists():
-        raise ConfigError(f"{out} exists; give a folder that does not")
+    require_new(out)
     read = read_pairs(pairs)
     console = make_console()
     with console.status(f"fitting {len(read)} pairs"):

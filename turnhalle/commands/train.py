@@ -32,7 +32,9 @@ def train(
     ] = None,
     env: MaybeEnvName = None,
     model: MaybeModel = None,
-    steps: Annotated[int | None, typer.Option(help="Optimizer steps.", min=1)] = None,
+    steps: Annotated[
+        int | None, typer.Option(help="Batches of rollouts, an update each.", min=1)
+    ] = None,
     seed: Seed = None,
     difficulty: Difficulty = None,
     engine: EngineName = None,
