@@ -151,7 +151,7 @@ def in_order(sequences: Sequence[Ints], least: float = 0.0) -> list[tuple[int, i
     Args:
         sequences: `[T]` each.
         least: A subtree has a prefix for itself, unless sharing it saves more nodes than this share
-            of the subtree's. In a part of the order at least as much is shared.
+            of the subtree's. Some of the sequences alone may share less among them.
     """
     order = sorted(range(len(sequences)), key=lambda i: sequences[i].astype(">u4").tobytes())
     ordered = [sequences[i] for i in order]

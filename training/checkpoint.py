@@ -94,10 +94,11 @@ def what_is_broken(checkpoint: Path) -> str | None:
     """The file of a checkpoint that is not as it was written; None where all are."""
     try:
         state = json.loads((checkpoint / _STATE).read_text(encoding="utf-8"))
-        files = state.get("files", {})  # older versions wrote none
-    except (OSError, ValueError, AttributeError):
-        return _STATE
-    for name, digest in files.items():
+        _ = state["format"], int(state["step"])
+        digests = dict(state.get("files", {}))  # older versions wrote none
+    except (OSError, ValueError, LookupError, TypeError, AttributeError):
+        return _STATE  # no JSON, or other JSON than was written
+    for name, digest in digests.items():
         if not (checkpoint / name).is_file() or _digest(checkpoint / name) != digest:
             return str(name)
     return None
@@ -112,15 +113,21 @@ def prune(folder: Path, keep: int, evaluations: Sequence[tuple[int, float]]) -> 
         evaluations: Step and success.
     """
     checkpoints = list_checkpoints(folder)
-    by_step = {int(path.name.removeprefix("step-")): path for path in checkpoints}
-    kept = checkpoints[-keep:]
-    best = best_step([(step, success) for step, success in evaluations if step in by_step])
-    if best is not None:
-        kept.append(by_step[best])
-        _link(folder / BEST, by_step[best].name)
+    kept = [*checkpoints[-keep:], link_best(folder, evaluations)]
     for path in checkpoints:
         if path not in kept:
             shutil.rmtree(path)
+
+
+def link_best(folder: Path, evaluations: Sequence[tuple[int, float]]) -> Path | None:
+    """Let the link `best` name the best checkpoint; where none was evaluated, there is no link."""
+    by_step = {int(path.name.removeprefix("step-")): path for path in list_checkpoints(folder)}
+    best = best_step([(step, success) for step, success in evaluations if step in by_step])
+    if best is None:
+        (folder / BEST).unlink(missing_ok=True)
+        return None
+    _link(folder / BEST, by_step[best].name)
+    return by_step[best]
 
 
 def best_step(evaluations: Sequence[tuple[int, float]]) -> int | None:

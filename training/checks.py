@@ -10,6 +10,7 @@ from turnhalle.agents.models import context_limit
 from turnhalle.envs.errors import ConfigError
 from turnhalle.envs.registry import EnvFactory
 
+from .labels import labels
 from .options import TrainOptions
 
 LOW_SUCCESS = 0.05
@@ -17,8 +18,13 @@ LOW_SUCCESS = 0.05
 
 
 def open_environments(options: TrainOptions) -> list[EnvFactory]:
-    """The environments, after a task of each split and difficulty that the run will ask for."""
+    """The environments, after a task of each split and difficulty that the run will ask for.
+
+    Raises:
+        ConfigError: One cannot be made, or is there twice.
+    """
     factories = [part.factory() for part in (options.env, *(m.env for m in options.mix))]
+    labels(factories)
     asked: list[Any] = [(f, {"split": s, "task": 0}) for f in factories for s in ("train", "eval")]
     if options.curriculum:
         levels = (options.curriculum.first, options.curriculum.last)

@@ -13,7 +13,7 @@ from .learner import Update
 from .progress import Listener
 
 MAX_FAILED_UPDATES = 3
-"""Updates in a row without a finite gradient that end a run."""
+"""Updates in a row without any finite gradient that end a run."""
 
 
 class FaultLog:
@@ -22,7 +22,7 @@ class FaultLog:
     def __init__(self, store: RunStore, listener: Listener, in_a_row: int) -> None:
         self._store, self._listener = store, listener
         self.in_a_row = in_a_row
-        """Failed updates since the last good one."""
+        """Updates without any finite gradient since the last one that had some."""
 
     def of_checkpoints(self, step: int, broken: Mapping[Path, str]) -> None:
         """Checkpoints that a resumed run passed over, and what of each is broken."""
@@ -50,15 +50,15 @@ class FaultLog:
         """What an update left out or could not do.
 
         Raises:
-            DivergedError: The third update in a row that failed.
+            DivergedError: The third update in a row without any finite gradient.
         """
         for kind, note in update.notes:
             self._store.write_event(step, kind, note)
             self._listener.note(note)
         self._not_finite(step, groups, update.dropped, "log-probs that are no numbers; left out")
         self._not_finite(step, groups, update.blamed, "a gradient that is no number; step skipped")
-        has_failed = update.num_skipped > 0 or not update.metrics
-        self.in_a_row = self.in_a_row + 1 if has_failed else 0
+        # An update that took a step in one of its minibatches got on.
+        self.in_a_row = 0 if update.metrics else self.in_a_row + 1
         if update.num_skipped:
             note = f"{update.num_skipped} optimizer steps were skipped: no finite gradient"
             self._store.write_event(step, "skipped_update", note)

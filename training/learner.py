@@ -37,7 +37,7 @@ class Update:
     """What an update came to."""
 
     metrics: dict[str, float]
-    """Means over the rows, or over the optimizer steps."""
+    """Means over the rows, or over the optimizer steps; none where no step was taken."""
     dropped: list[int] = field(default_factory=list)
     """Episodes that were left out: their log-probs were no numbers."""
     blamed: list[int] = field(default_factory=list)

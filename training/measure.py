@@ -13,6 +13,7 @@ from turnhalle.agents.rollout import Watch
 from turnhalle.agents.store import RunStore
 from turnhalle.envs.registry import EnvFactory
 
+from .labels import labels
 from .options import TrainOptions
 from .progress import Listener
 
@@ -35,7 +36,7 @@ class Examiner:
         tasks, seed = self.options.evaluate.tasks, self.options.seed
         metrics: dict[str, float] = {}
         played: list[Trajectory] = []
-        for factory in self.factories:
+        for label, factory in zip(labels(self.factories), self.factories, strict=True):
             done = evaluate(
                 factory,
                 self.policy,
@@ -47,7 +48,7 @@ class Examiner:
             )
             played += done.trajectories
             if len(self.factories) > 1:
-                metrics[f"eval/success/{factory.id}"] = done.success.value
+                metrics[f"eval/success/{label}"] = done.success.value
         result = Evaluation(self.policy.name, played)
         metrics |= {"eval/success": result.success.value, "eval/return": result.mean_return}
         self.store.write_step(step, metrics, [("eval", t, None) for t in played])

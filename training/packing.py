@@ -9,6 +9,7 @@ attention cannot be asked for trees.
 from __future__ import annotations
 
 import math
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
@@ -119,18 +120,32 @@ def parts(sequences: Sequence[Ints], layout: Layout, max_nodes: int) -> list[lis
     else:
         by_length = np.argsort([len(s) for s in sequences], kind="stable")
         ordered = [(i, 0) for i in by_length.tolist()]
-    found: list[list[int]] = []
-    size = 0
-    for i, shared in ordered:
-        length = len(sequences[i])
-        count = len(found[-1]) if found else 0
-        is_full = size >= layout.enough and not shared
-        size = size + length - shared if layout.is_tree else (count + 1) * length
-        if not found or is_full or size > max_nodes:
-            found.append([])
-            size = length
-        found[-1].append(i)
+    waiting, found = deque(ordered), []
+    while waiting:
+        part = [waiting.popleft()]
+        size = len(sequences[part[0][0]])
+        while waiting:
+            i, shared = waiting[0]
+            is_full = size >= layout.enough and not shared
+            length = len(sequences[i])
+            size = size + length - shared if layout.is_tree else (len(part) + 1) * length
+            if is_full or size > max_nodes:
+                break
+            part.append(waiting.popleft())
+        # What is worth sharing among all may not be among the few of a part, so they are counted
+        # again; what is over begins the next part.
+        while len(part) > 1 and _num_nodes([sequences[i] for i, _ in part], layout) > max_nodes:
+            waiting.appendleft(part.pop())
+        found.append([i for i, _ in part])
     return found
+
+
+def _num_nodes(sequences: Sequence[Ints], layout: Layout) -> int:
+    """Nodes of the pass of sequences."""
+    if not layout.is_tree:
+        return len(sequences) * max(map(len, sequences))
+    ordered = in_order(sequences, layout.least)
+    return sum(len(sequences[i]) - shared for i, shared in ordered)
 
 
 class Packing:

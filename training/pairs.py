@@ -86,13 +86,15 @@ def read_pairs(
 
     Raises:
         DataError: A line cannot be used, with file, line and field; or no two answers differ.
-        ConfigError: The reward cannot be made.
+        ConfigError: The reward cannot be made, or people have rated answers already.
     """
     lines = [_read(where, line, is_rated=rater is None) for where, line in read_lines(path)]
     if rater is not None:
-        if any(None not in line.ratings and line.answers for line in lines):
+        rated = [line.where for line in lines if any(r is not None for r in line.ratings)]
+        if rated:
             raise ConfigError(
-                f"{path} has ratings or choices of people's already; leave the stage's rater out"
+                f"{rated[0]}: has ratings or choices of people's already; leave the stage's rater "
+                "out, or them"
             )
         _answer(lines, rater.samples, draw)
         _rate(lines, make_reward(rater.name, **rater.options))

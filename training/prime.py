@@ -21,13 +21,15 @@ from turnhalle.agents.llm import LLMPolicy
 from turnhalle.agents.lm import LanguageModel
 from turnhalle.agents.models import held_precision
 from turnhalle.agents.process import tune_process
-from turnhalle.envs.errors import ConfigError, StoreError
+from turnhalle.envs.errors import ConfigError
 from turnhalle.envs.options import EnvOptions
 from turnhalle.envs.seeding import derive_seed
 
 from .card import write_primed_card
 from .chats import read_chats
 from .demos import Demonstration, demonstrate, to_example
+from .labels import labels
+from .new_folder import require_new
 from .pairs import RaterOptions, read_pairs, sampled_answers
 from .prefer import PreferOptions, prefer
 from .primed import StartOptions, begin, load_saved, save
@@ -123,7 +125,8 @@ class PrimeResult:
 
     folder: Path
     evaluations: dict[str, Evaluation]
-    """Of the saved model at temperature 1, held as training will hold it, by environment."""
+    """Of the saved model at temperature 1, held as training will hold it, by environment
+    (`training/labels.py`)."""
     greedy: dict[str, Evaluation]
     """The same at temperature 0."""
 
@@ -132,13 +135,13 @@ def prime(options: PrimeOptions, folder: Path, listener: Listener) -> PrimeResul
     """Make demonstrations, imitate them, save the model with its card.
 
     Raises:
-        ConfigError: An environment without an oracle.
+        ConfigError: An environment without an oracle, or twice the same; a folder that cannot be
+            made.
         ModelError: A model that cannot be used.
-        StoreError: The folder exists.
+        StoreError: The folder holds something.
     """
     options.check()
-    if folder.exists() and any(folder.iterdir()):
-        raise StoreError(f"{folder} exists and is not empty; give another folder")
+    require_new(folder)
     priming = _Priming(options, listener)
     for number in range(len(options.stages)):
         priming.run_stage(number)
@@ -171,7 +174,8 @@ def _history(options: PrimeOptions, evaluations: dict[str, Evaluation]) -> list[
     for stage in options.stages:
         steps = f"{trained}, at most {stage.descent.steps} steps of"
         if stage.pairs is None:
-            demos = [f"{d.env.id} ({d.episodes})" for d in options.demos if d.episodes]
+            named = zip(evaluations, options.demos, strict=True)
+            demos = [f"{label} ({demo.episodes})" for label, demo in named if demo.episodes]
             taught = ", ".join([*(f"the oracle of {demo}" for demo in demos), *options.chats])
             what = f"{steps} imitating {taught}"
         else:
@@ -180,7 +184,7 @@ def _history(options: PrimeOptions, evaluations: dict[str, Evaluation]) -> list[
         changed = stage.model_dump(mode="json", exclude_defaults=True)
         kind = "imitation" if stage.pairs is None else "preferences"
         history.append(Stage(kind=kind, what=what, options=changed))
-    measured = {id: done.success.percent() for id, done in evaluations.items()}
+    measured = {label: done.success.percent() for label, done in evaluations.items()}
     return [*history[:-1], history[-1].model_copy(update={"success": measured})]
 
 
@@ -190,6 +194,7 @@ class _Priming:
     def __init__(self, options: PrimeOptions, listener: Listener) -> None:
         self.options, self.listener = options, listener
         self.factories = [demo.env.factory() for demo in options.demos]
+        self.labels = labels(self.factories)
         for factory in self.factories:
             factory().reset(options={"split": "eval", "task": 0})
         self.chats = [chat for path in options.chats for chat in read_chats(Path(path))]
@@ -214,8 +219,8 @@ class _Priming:
             # One pass of snapping serves the whole evaluation.
             with parametrize.cached():
                 done = self._measure(lm, chat, 1.0)
-            rates = {id: evaluation.success.value for id, evaluation in done.items()}
-            shown = ", ".join(f"{id} {rate:.0%}" for id, rate in rates.items())
+            rates = {label: evaluation.success.value for label, evaluation in done.items()}
+            shown = ", ".join(f"{label} {rate:.0%}" for label, rate in rates.items())
             mean = sum(losses) / len(losses)
             losses.clear()
             self.listener.note(f"step {step}/{steps}: loss {mean:.3f}, success {shown}")
@@ -248,19 +253,18 @@ class _Priming:
         if stage.pairs is not None and (self.lm is not None or self.options.scratch is None):
             return []  # a tokenizer is made of what is demonstrated
         played = list(self.chats)
-        for demo, factory in zip(self.options.demos, self.factories, strict=True):
+        parts = zip(self.options.demos, self.factories, self.labels, strict=True)
+        for demo, factory, label in parts:
             if not demo.episodes:
                 continue
             mistakes = demo.mistakes if stage.mistakes is None else stage.mistakes
             first = number * demo.episodes
             demos = demonstrate(factory, demo.episodes, mistakes, self.options.seed, first)
             rate = sum(d.success for d in demos) / len(demos)
-            self.listener.note(
-                f"{factory.id}: {len(demos)} demonstrations, {rate:.0%} of them succeed"
-            )
+            self.listener.note(f"{label}: {len(demos)} demonstrations, {rate:.0%} of them succeed")
             if not rate and mistakes < 1:
                 raise ConfigError(
-                    f"none of {len(demos)} demonstrations of {factory.id} succeeds; is its oracle "
+                    f"none of {len(demos)} demonstrations of {label} succeeds; is its oracle "
                     f"right? turnhalle check {factory.id} says"
                 )
             played += demos
@@ -271,4 +275,5 @@ class _Priming:
         sampling = Sampling(temperature=temperature, max_new_tokens=self.options.max_new_tokens)
         policy = LLMPolicy("primed", TransformersEngine(lm), chat, sampling)
         tasks = self.options.evaluate_tasks
-        return {factory.id: evaluate(factory, policy, tasks) for factory in self.factories}
+        each = zip(self.labels, self.factories, strict=True)
+        return {label: evaluate(factory, policy, tasks) for label, factory in each}

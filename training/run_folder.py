@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +13,16 @@ from turnhalle.envs.errors import ConfigError, StoreError
 
 from .checkpoint import (
     checkpoint_state,
+    link_best,
     list_checkpoints,
     prune,
     save_checkpoint,
     what_is_broken,
 )
 from .learner import Learner
+from .new_folder import require_new
 from .options import TrainOptions
+from .saved import not_begun, read_options
 from .stages import STAGES_FILE
 
 _REFERENCE = "reference"
@@ -32,7 +36,8 @@ class RunFolder:
 
         Raises:
             StoreError: A new run in a folder that is not empty, or all checkpoints are broken.
-            ConfigError: Other options than those that the run was begun with.
+            ConfigError: Other options than those that the run was begun with, options that this
+                version does not take, or a folder that cannot be made.
         """
         self.path, self._checkpoints = path, path / "checkpoints"
         self.checkpoint: Path | None = None
@@ -42,11 +47,10 @@ class RunFolder:
         if resume:
             self._require(options)
             self.checkpoint = self._last_good()
-        elif path.exists() and any(path.iterdir()):
-            raise StoreError(
-                f"{path} exists and is not empty; give another folder, or "
-                f"turnhalle train --resume {path}"
-            )
+        elif (path / FILE).is_file() and self._saved() is None:
+            raise not_begun(path)
+        else:
+            require_new(path, f", or turnhalle train --resume {path}")
 
     def state(self) -> dict[str, Any]:
         """What the checkpoint says of the run; of one that begins, its first step."""
@@ -67,12 +71,18 @@ class RunFolder:
             _copy_adapter(start, partial)
             partial.rename(kept)
 
-    def put_aside(self) -> None:
-        """Rename broken checkpoints, so that the run writes them again."""
+    def put_aside(self, evaluations: list[tuple[int, float]]) -> None:
+        """Rename broken checkpoints, so that the run writes them again; none of them is the best.
+
+        Args:
+            evaluations: Step and success.
+        """
         for path in self.broken:
             aside = path.with_name(f"broken-{path.name}")
             shutil.rmtree(aside, ignore_errors=True)
             path.rename(aside)
+        if self.broken:
+            link_best(self._checkpoints, evaluations)
 
     def save(self, state: dict[str, Any], learner: Learner, behind: Snapshot | None) -> None:
         """Write a checkpoint.
@@ -97,24 +107,26 @@ class RunFolder:
         """Refuse to go on with other options than those of the run; it may be given other steps.
 
         Raises:
-            ConfigError: Names what differs.
+            ConfigError: Names what differs, or what this version does not take.
         """
         if not (self.path / FILE).is_file():
             return
-        store = RunStore(self.path, read_only=True)
-        saved = store.get("options")
-        store.close()
+        saved = self._saved()
         if saved is None:
             return  # it was stopped before it had written them
-        begun = TrainOptions.model_validate(saved).model_dump(mode="json") | {
-            "steps": options.steps
-        }
+        begun = read_options(TrainOptions, saved, self.path).model_dump(mode="json")
+        begun["steps"] = options.steps
         for name, value in options.model_dump(mode="json").items():
             if value != begun[name]:
                 raise ConfigError(
                     f"a resumed run keeps its options, only its steps may change: {name} was "
                     f"{begun[name]}, and now is {value}"
                 )
+
+    def _saved(self) -> Any:
+        """The options that the run wrote down, if any."""
+        with closing(RunStore(self.path, read_only=True)) as store:
+            return store.get("options")
 
     def _last_good(self) -> Path | None:
         found = list_checkpoints(self._checkpoints)

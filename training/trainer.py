@@ -117,7 +117,6 @@ class Trainer:
             self._go_on(self._home.checkpoint, state)
         self._store.forget_after(self._step)
         self._faults.of_checkpoints(self._step, self._home.broken)
-        self._store.put("options", options.model_dump(mode="json"))
         policy = self._rollouts.policy
         self._examiner = Examiner(factories, policy, options, self._store, listener, playing)
         self._is_parity_checked = False
@@ -171,8 +170,10 @@ class Trainer:
         if not self._world.is_first:
             return Unkept()
         store = RunStore(self.folder, create=not resume)
+        # Whatever kills the run from here on, it can be resumed.
+        store.put("options", self.options.model_dump(mode="json"))
         self._home.keep_start(start)
-        self._home.put_aside()
+        self._home.put_aside(store.metrics("eval/success"))
         return store
 
     def _train_step(self, step: int) -> None:

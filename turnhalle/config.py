@@ -50,13 +50,16 @@ def read_recipe(name: str) -> dict[str, Any]:
 
     Raises:
         UnknownNameError: No such file or recipe.
-        ConfigError: The file is no TOML.
+        ConfigError: The file is no text in UTF-8, or no TOML.
     """
     path = Path(name)
     if path.suffix == ".toml":
         if not path.is_file():
             raise unknown_name("recipe", name, recipes(), "Or give a TOML file that exists.")
-        text = path.read_text(encoding="utf-8")
+        try:
+            text = path.read_text(encoding="utf-8")
+        except UnicodeDecodeError as error:
+            raise ConfigError(f"recipe {name} is no text in UTF-8: {error}") from error
     elif name in recipes():
         text = (files("turnhalle.recipes") / f"{name}.toml").read_text(encoding="utf-8")
     else:

@@ -180,6 +180,10 @@ def test_a_rater_does_not_overrule_people(make_model: Any, tmp_path: Path) -> No
     line = {"prompt": "x", "chosen": "a", "rejected": "b"}
     with pytest.raises(ConfigError, match="choices of people's already; leave the stage's rater"):
         read_pairs(written(tmp_path / "p.jsonl", line), chat, RaterOptions(name="length"))
+    free = {"prompt": "2 + 2?", "answers": [{"text": "4"}, {"text": "5"}]}
+    partly = {"prompt": "1 + 1?", "answers": [{"text": "2", "rating": 5}, {"text": "3"}]}
+    with pytest.raises(ConfigError, match=r"p\.jsonl, line 2: has ratings"):
+        read_pairs(written(tmp_path / "p.jsonl", free, partly), chat, RaterOptions(name="length"))
 
 
 def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from turnhalle.training import checkpoint
 from turnhalle.training.checkpoint import best_step, prune, what_is_broken
 from turnhalle.training.options import TrainOptions
 from turnhalle.training.progress import Silent
+from turnhalle.training.run_folder import RunFolder
 from turnhalle.training.trainer import Trainer
 
 
@@ -114,8 +115,14 @@ def test_the_best_adapter_is_kept_though_no_checkpoint_was_due(tmp_path: Path) -
         ("adapter_model.safetensors", lambda file: file.write_bytes(file.read_bytes()[::-1])),
         ("optimizer.safetensors", lambda file: file.unlink()),
         ("state.json", lambda file: file.write_text('{"format": 2, "st', encoding="utf-8")),
+        ("state.json", lambda file: file.write_text('{"files": {}, "step": 4}', encoding="utf-8")),
+        ("state.json", lambda file: file.write_text('{"format": 2}', encoding="utf-8")),
+        (
+            "state.json",
+            lambda file: file.write_text('{"format": 2, "step": 4, "files": 1}', encoding="utf-8"),
+        ),
     ],
-    ids=["truncated", "corrupt", "missing", "half-written"],
+    ids=["truncated", "corrupt", "missing", "half-written", "no-format", "no-step", "no-files"],
 )
 def test_a_run_goes_on_from_the_last_checkpoint_that_is_whole(
     whole: Path, copied: Path, file: str, damage: Any
@@ -133,6 +140,28 @@ def test_a_run_goes_on_from_the_last_checkpoint_that_is_whole(
     assert left_behind(copied) == left_behind(whole)
     assert what_is_broken(newest) is None  # written anew
     assert (copied / "checkpoints" / "broken-step-000004").is_dir()
+
+
+@pytest.mark.parametrize(("measured", "best"), [([(2, 0.5), (4, 0.9)], 2), ([(4, 0.9)], None)])
+def test_the_best_one_is_another_once_it_is_put_aside(
+    measured: list[tuple[int, float]], best: int | None, tmp_path: Path
+) -> None:
+    """Else the link would name a folder that is not there; where no other was measured, none is."""
+    folder = tmp_path / "checkpoints"
+    for step in (2, 3, 4):
+        (folder / f"step-{step:06d}").mkdir(parents=True)
+        state = json.dumps({"format": 2, "step": step})
+        (folder / f"step-{step:06d}" / "state.json").write_text(state, encoding="utf-8")
+    prune(folder, 3, measured)
+    assert (folder / "best").resolve().name == "step-000004"
+    (folder / "step-000004" / "state.json").write_text("{}", encoding="utf-8")
+    home = RunFolder(tmp_path, options(), resume=True)
+    home.put_aside(measured)
+    assert "broken-step-000004" in names(folder)
+    if best is None:
+        assert "best" not in names(folder)
+    else:
+        assert (folder / "best").resolve() == folder / f"step-{best:06d}"
 
 
 def test_a_checkpoint_of_an_older_version_has_no_hashes_and_is_taken(copied: Path) -> None:

@@ -152,6 +152,23 @@ def test_parts_keep_every_sequence_within_the_budget(
             assert size <= budget or len(part) == 1
 
 
+def test_parts_that_share_less_than_the_whole_are_counted_again() -> None:
+    """Twenty-one nodes of twenty, where the whole order shares what a part of it does not."""
+    drawn = [
+        [0, 0, 0, 0, 0, 0, 1],
+        [0, 0, 0, 1, 1, 1, 1, 1, 0, 1, 0, 1, 0, 0],
+        [0, 0, 0, 1, 0, 0, 0, 1],
+        [0, 0, 0, 1, 0, 0, 0, 1, 0, 0, 0, 1, 1, 0],
+        [0, 0, 1, 0, 1],
+    ]
+    sequences = [np.array(s) for s in drawn]
+    layout = Layout(is_tree=True, least=0.3)
+    found = parts(sequences, layout, 20)
+    assert sorted(i for part in found for i in part) == [0, 1, 2, 3, 4]
+    for part in found:
+        assert len(pack([sequences[i] for i in part], layout).token) <= 20
+
+
 def test_what_shares_a_prefix_is_packed_together() -> None:
     prompts = [np.full(50, p) for p in range(4)]
     sequences = [np.append(prompts[i % 4], [7, i]) for i in range(16)]

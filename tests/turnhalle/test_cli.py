@@ -79,6 +79,8 @@ def test_the_commands_are_those_of_the_design() -> None:
         (["new", "lambda"], "is a word of Python"),
         (["new", "math"], "would hide the module math"),
         (["new", "turnhalle"], "would hide the module turnhalle"),
+        (["new", "numpy"], "would hide the module numpy"),
+        (["new", "__main__"], "would hide the module __main__"),
     ],
 )
 def test_mistakes_are_one_clear_message(

@@ -25,6 +25,13 @@ def test_every_recipe_is_valid() -> None:
         load(name, model=model)
 
 
+def test_a_recipe_that_is_no_text_is_said(tmp_path: Path) -> None:
+    recipe = tmp_path / "mine.toml"
+    recipe.write_bytes('name = "Grün"'.encode("latin-1"))
+    with pytest.raises(ConfigError, match=r"mine\.toml is no text in UTF-8: 'utf-8' codec"):
+        load(str(recipe))
+
+
 def test_later_sources_win(tmp_path: Path) -> None:
     recipe = tmp_path / "mine.toml"
     recipe.write_text('steps = 7\nseed = 3\n[env]\nid = "math"\n', encoding="utf-8")

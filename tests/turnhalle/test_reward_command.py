@@ -66,6 +66,14 @@ def test_a_bad_row_is_one_clear_message(run: Any, tmp_path: Path) -> None:
     assert not (tmp_path / "taste").exists()
 
 
+def test_a_file_in_the_way_is_said_before_anything_is_fitted(run: Any, tmp_path: Path) -> None:
+    (tmp_path / "afile").touch()
+    for out in ("afile", "afile/taste"):
+        said = run("reward", "fit", "pairs.jsonl", "--out", out)
+        assert said.code == 2
+        assert f"{out} cannot be a folder" in said.err
+
+
 def test_list_names_every_reward_with_what_it_does(run: Any) -> None:
     said = run("reward", "list")
     assert "numeric_distance" in said.out

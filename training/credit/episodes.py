@@ -6,7 +6,7 @@ Symbols of this package: E episodes of a step, K turns of the longest one.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,7 +38,7 @@ class Episodes:
     """`[E]` the episode that this one was forked from, -1 where it began at the task's start."""
     fork_turn: NDArray[np.int64]
     """`[E]` first turn of its own: those before are its parent's."""
-    values: Floats | None = field(default=None)
+    values: Floats | None = None
     """`[E, K]` what a critic expected before the turn; only PPO has one."""
 
     @property

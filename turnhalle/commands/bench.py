@@ -7,8 +7,16 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.table import Table
+from rich.text import Text
 
-from turnhalle.commands.options import Difficulty, EngineName, EnvName, Options, make_console
+from turnhalle.commands.options import (
+    Difficulty,
+    EngineName,
+    EnvName,
+    Options,
+    make_console,
+    parse_options,
+)
 
 if TYPE_CHECKING:
     from turnhalle.agents.evaluate import Evaluation
@@ -43,7 +51,6 @@ def bench(
     from turnhalle.agents.engines.options import EngineOptions
     from turnhalle.agents.evaluate import evaluate
     from turnhalle.agents.players import open_policy
-    from turnhalle.commands.options import parse_options
     from turnhalle.config import load_options
     from turnhalle.envs.options import EnvOptions
 
@@ -55,7 +62,7 @@ def bench(
     console = make_console()
     results = []
     for player in policies:
-        with console.status(f"playing {player.name}"):
+        with console.status(Text(f"playing {player.name}")):
             results.append(evaluate(factory, player, tasks, split=split, seed=seed))
     title = f"{factory.id}, {tasks} tasks of split {split}, temperature {temperature:g}"
     console.print(_table(title, results))

@@ -8,13 +8,18 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.table import Table
+from rich.text import Text
 
 from turnhalle.commands.options import Difficulty, Options, make_console, parse_options
 
 if TYPE_CHECKING:
     from turnhalle.envs.audit.core import Finding
 
-_MARKS = {"ok": "[green]ok[/]", "failed": "[red]FAILED[/]", "unchecked": "[yellow]unchecked[/]"}
+_MARKS = {
+    "ok": Text("ok", "green"),
+    "failed": Text("FAILED", "red"),
+    "unchecked": Text("unchecked", "yellow"),
+}
 
 
 def check(

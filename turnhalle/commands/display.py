@@ -11,6 +11,7 @@ from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Table
+from rich.text import Text
 
 from turnhalle.agents.evaluate import Evaluation
 from turnhalle.training.options import TrainOptions
@@ -80,9 +81,8 @@ class LiveDisplay(_Display):
     def __init__(self, steps: int, console: Console) -> None:
         super().__init__(steps)
         self._rows: list[list[str]] = []
-        self._bar = Progress(
-            TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), console=console
-        )
+        what = TextColumn("{task.description}", markup=False)
+        self._bar = Progress(what, BarColumn(), MofNCompleteColumn(), console=console)
         self._task = self._bar.add_task("starting", total=None)
         self.live = Live(console=console, get_renderable=self._render, refresh_per_second=4)
 
@@ -147,11 +147,12 @@ def train_display(console: Console, options: TrainOptions, folder: Path) -> Iter
     from turnhalle.training.tensorboard import TensorBoard
 
     rollout, model = options.rollout, options.model
-    console.print(
-        f"[bold]{options.env.id}[/] with {model.name} ({held_precision(model)}, LoRA rank "
-        f"{model.lora_rank}): {options.steps} steps of {rollout.tasks} tasks x "
-        f"{rollout.group_size} rollouts, into {folder}",
+    what = (
+        f" with {model.name} ({held_precision(model)}, LoRA rank {model.lora_rank}): "
+        f"{options.steps} steps of {rollout.tasks} tasks x {rollout.group_size} rollouts, "
+        f"into {folder}"
     )
+    console.print(Text.assemble((options.env.id, "bold"), what))
     board = TensorBoard(folder / "tensorboard")
     try:
         if console.is_terminal:

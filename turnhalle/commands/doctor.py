@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, get_args
 
 import typer
 from rich.table import Table
+from rich.text import Text
 
 from turnhalle.commands.options import make_console
 from turnhalle.envs.errors import ConfigError, unknown_name
@@ -18,7 +19,11 @@ if TYPE_CHECKING:
     from turnhalle.envs.sandbox.doctor import Examination
     from turnhalle.envs.sandbox.options import TierName
 
-_MARKS = {"holds": "[green]holds[/]", "BROKEN": "[red]BROKEN[/]", "not claimed": "[dim]–[/]"}
+_MARKS = {
+    "holds": Text("holds", "green"),
+    "BROKEN": Text("BROKEN", "red"),
+    "not claimed": Text("–", "dim"),
+}
 _DEFAULT = ("bubblewrap", "docker", "landlock")
 
 Tiers = Annotated[list[str] | None, typer.Option("--tier", help="Examine this tier only; repeat.")]
@@ -105,11 +110,11 @@ def _print(examinations: list[Examination]) -> None:
         console.print(table)
     for each in examinations:
         if each.unavailable:
-            console.print(f"[yellow]{each.tier}[/] is not available: ", end="")
-            console.print(each.unavailable, markup=False)
+            why = f" is not available: {each.unavailable}"
+            console.print(Text.assemble((each.tier, "yellow"), why))
         for gap in each.gaps:
-            console.print(f"[yellow]{each.tier}[/]: {gap}")
+            console.print(Text.assemble((each.tier, "yellow"), f": {gap}"))
         for finding in each.findings:
             if finding.verdict == "BROKEN":
-                console.print(f"[red]{each.tier}, {finding.property}[/]: ", end="")
-                console.print(finding.detail, markup=False)
+                what = f"{each.tier}, {finding.property}"
+                console.print(Text.assemble((what, "red"), f": {finding.detail}"))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import keyword
 import sys
 from importlib.resources import files
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated
 
@@ -33,10 +34,11 @@ def new(
 
     from turnhalle.envs.errors import ConfigError
 
-    require_name(name)
     folder = Path(name)
-    if folder.exists():
+    if name.isidentifier() and folder.exists():
+        # Said before the name is looked at: it is a module of that name, from here.
         raise ConfigError(f"{folder} is there already; take another name, or move it away")
+    require_name(name)
     class_name = "".join(word.capitalize() for word in name.split("_"))
     words = {
         "name": name,
@@ -56,8 +58,7 @@ def new(
         f"  cd {folder}\n"
         f"  turnhalle check {name}.env:{class_name}\n"
         f"  turnhalle play {name}.env:{class_name}\n"
-        f"  pytest",
-        markup=False,
+        f"  pytest"
     )
 
 
@@ -76,5 +77,7 @@ def require_name(name: str) -> None:
         )
     if keyword.iskeyword(name) or keyword.issoftkeyword(name):
         raise ConfigError(f"{name!r} is a word of Python; take another name")
-    if name in sys.stdlib_module_names or name in ("turnhalle", "tests"):
+    # Python puts the folder that one works in before what is installed.
+    taken = name in sys.stdlib_module_names or name in ("turnhalle", "tests")
+    if taken or name in sys.modules or find_spec(name) is not None:
         raise ConfigError(f"{name!r} would hide the module {name}; take another name")

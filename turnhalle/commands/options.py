@@ -21,7 +21,7 @@ Sets = Annotated[
     list[str] | None,
     typer.Option("--set", help="Any key of the configuration: `--set learn.learning_rate=1e-3`."),
 ]
-Out = Annotated[Path | None, typer.Option("--out", help="Folder to write; must not exist.")]
+Out = Annotated[Path | None, typer.Option("--out", help="Folder to write; new, or empty.")]
 Seed = Annotated[int | None, typer.Option("--seed", help="Seed of everything random.")]
 Options = Annotated[
     list[str] | None,
@@ -37,8 +37,12 @@ EngineName = Annotated[
 
 
 def make_console() -> Console:
-    """A console that prints what it is given: no emoji for `:name:`, no colours of its own."""
-    return Console(emoji=False, highlight=False)
+    """A console that prints what it is given: no markup, no emoji, no colours of its own.
+
+    Answers, names and paths are others', and may look like markup; what is to have a colour is a
+    `Text`. A `console.status` reads markup whatever the console says: give it a `Text` too.
+    """
+    return Console(markup=False, emoji=False, highlight=False)
 
 
 def parse_options(given: list[str] | None) -> dict[str, Any]:

@@ -9,7 +9,7 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
-from turnhalle.commands.options import Difficulty, Options, make_console
+from turnhalle.commands.options import Difficulty, Options, make_console, parse_options
 
 if TYPE_CHECKING:
     from turnhalle.envs.env import TextEnv
@@ -35,7 +35,6 @@ def play(
     `turnhalle play pacman --difficulty 6 --oracle --export game.html`.
     """
     from turnhalle.commands.export import require_replay
-    from turnhalle.commands.options import parse_options
     from turnhalle.envs.options import EnvOptions
 
     options = EnvOptions(id=env, difficulty=difficulty, options=parse_options(option))
@@ -50,7 +49,7 @@ def play(
         game.take_turns()
     if replay is not None and export is not None:
         replay.export_replay(game.world.task, game.actions, export)
-        game.console.print(f"wrote {export}", markup=False)
+        game.console.print(f"wrote {export}")
 
 
 class _Game:
@@ -96,7 +95,7 @@ class _Game:
 
         while not self.world.is_over:
             try:
-                typed = self.console.input("[cyan]> [/]")
+                typed = self.console.input(Text("> ", "cyan"))
             except (EOFError, KeyboardInterrupt):
                 self.console.print()
                 return
@@ -151,4 +150,4 @@ class _Game:
         self._show(self.observation, "bold")
 
     def _show(self, text: str, style: str) -> None:
-        self.console.print(text, style=style, markup=False)
+        self.console.print(text, style=style)

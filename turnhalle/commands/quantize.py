@@ -9,8 +9,16 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
-from turnhalle.commands.options import Difficulty, EnvName, Options, Out, make_console
+from turnhalle.commands.options import (
+    Difficulty,
+    EnvName,
+    Options,
+    Out,
+    make_console,
+    parse_options,
+)
 
 if TYPE_CHECKING:
     from turnhalle.agents.engines.base import Sampling
@@ -32,7 +40,7 @@ Budget = Annotated[
         help="How much larger than nf4 `dynamic` may be; 0.1, the default, is 10 %.", min=0
     ),
 ]
-Text = Annotated[
+TextFile = Annotated[
     Path | None,
     typer.Option(help="Measure on this file: chats (.jsonl), or plain text; else on episodes."),
 ]
@@ -51,7 +59,7 @@ def quantize(
     report: Report = None,
     format: Held = "dynamic",
     budget: Budget = None,
-    text: Text = None,
+    text: TextFile = None,
     passages: Passages = 128,
     env: EnvName = "tools",
     difficulty: Difficulty = None,
@@ -75,7 +83,6 @@ def quantize(
     """
     from turnhalle.agents.engines.base import Sampling
     from turnhalle.agents.models import require_packages
-    from turnhalle.commands.options import parse_options
     from turnhalle.envs.errors import ConfigError
     from turnhalle.envs.options import EnvOptions
 
@@ -88,7 +95,8 @@ def quantize(
     factory = EnvOptions(id=env, difficulty=difficulty, options=parse_options(option)).factory()
     sampling = Sampling(temperature=temperature, max_new_tokens=max_new_tokens)
     console = make_console()
-    with console.status(f"reading {model}, {'playing' if text is None else 'reading'} passages"):
+    source = "playing" if text is None else "reading"
+    with console.status(Text(f"reading {model}, {source} passages")):
         contest = _open(model, device, text, passages, factory, sampling, tasks)
     kept: list[str] = []
     if format == "dynamic" or report is not None:
@@ -150,7 +158,7 @@ def _write(
     """Write the folder, load it again, and say what it came to."""
     from turnhalle.agents.quantization.folder import weight_bytes
 
-    with console.status(f"writing {folder}"):
+    with console.status(Text(f"writing {folder}")):
         contest.write(folder, format, kept)
         kl = contest.written_kl(folder)
     half = 2 * contest.reference.num_parameters

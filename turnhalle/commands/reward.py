@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 from rich.table import Table
+from rich.text import Text
 
 from turnhalle.commands.options import make_console, next_folder, parse_options
 
@@ -57,13 +58,11 @@ def check(
     console = make_console()
     low, high = found.range
     for problem in problems:
-        console.print(f"[red]FAILED[/] {found.name}: ", end="")
-        console.print(problem, markup=False)
+        console.print(Text.assemble(("FAILED", "red"), f" {found.name}: {problem}"))
     if problems:
         raise typer.Exit(1)
-    console.print(
-        f"[green]ok[/] {found.name}: {len(found.fixtures())} fixtures, {low:g} to {high:g}"
-    )
+    what = f" {found.name}: {len(found.fixtures())} fixtures, {low:g} to {high:g}"
+    console.print(Text.assemble(("ok", "green"), what))
 
 
 @reward.command()
@@ -73,9 +72,7 @@ def fit(
     ],
     out: Annotated[
         Path | None,
-        typer.Option(
-            help="Folder to write, which must not exist; rewards/pairs-1 for pairs.jsonl."
-        ),
+        typer.Option(help="Folder to write, new or empty; rewards/pairs-1 for pairs.jsonl."),
     ] = None,
     embeddings: Annotated[
         Path | None,
@@ -95,13 +92,12 @@ def fit(
     `turnhalle reward fit pairs.jsonl --out taste --kind kernel_ridge`.
     """
     from turnhalle.agents.stats import wilson
-    from turnhalle.envs.errors import ConfigError
     from turnhalle.envs.rewards.fit import fit_kernel
     from turnhalle.envs.rewards.pairs import read_pairs
+    from turnhalle.training.new_folder import require_new
 
     out = out or next_folder(Path("rewards"), pairs.stem)
-    if out.exists():
-        raise ConfigError(f"{out} exists; give a folder that does not")
+    require_new(out)
     read = read_pairs(pairs)
     console = make_console()
     with console.status(f"fitting {len(read)} pairs"):

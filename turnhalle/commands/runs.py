@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -41,32 +42,31 @@ def runs(
         found = sorted(path.parent for path in Path("runs").glob(f"*/{FILE}"))
         _list_runs(console, found)
         return
-    store = RunStore(folder, read_only=True)
-    if episode is not None and export is not None:
-        _export(store, episode, export)
-        console.print(f"wrote {export}", markup=False)
-    elif episode is not None:
-        print_transcript(console, store.episode(episode))
-    elif step is not None:
-        _list_episodes(console, store, step)
-    else:
-        _list_evaluations(console, store, folder)
-    store.close()
+    with closing(RunStore(folder, read_only=True)) as store:
+        if episode is not None and export is not None:
+            _export(store, folder, episode, export)
+            console.print(f"wrote {export}")
+        elif episode is not None:
+            print_transcript(console, store.episode(episode))
+        elif step is not None:
+            _list_episodes(console, store, step)
+        else:
+            _list_evaluations(console, store, folder)
 
 
-def _export(store: RunStore, episode: int, path: Path) -> None:
+def _export(store: RunStore, folder: Path, episode: int, path: Path) -> None:
     from turnhalle.commands.export import require_replay
     from turnhalle.envs.options import EnvOptions
+    from turnhalle.training.saved import read_options
 
     played = store.episode(episode)
-    world = EnvOptions.model_validate(store.get("options")["env"]).factory()()
+    begun = store.get("options", {})
+    world = read_options(EnvOptions, begun.get("env"), folder).factory()()
     actions = [turn.action for turn in played.turns]
     require_replay(world, path).export_replay(played.task, actions, path)
 
 
 def _list_runs(console: Console, folders: list[Path]) -> None:
-    from turnhalle.agents.store import RunStore
-
     if not folders:
         console.print("no runs in ./runs yet; make one with: turnhalle train")
         return
@@ -74,22 +74,35 @@ def _list_runs(console: Console, folders: list[Path]) -> None:
     for title in ("run", "environment", "model", "steps", "held-out success"):
         table.add_column(title)
     for folder in folders:
-        store = RunStore(folder, read_only=True)
-        options = store.get("options")
-        curve = [f"{value:.0%}" for _, value in store.metrics("eval/success")]
-        done = store.metrics("success")[-1:]
-        steps = f"{done[0][0] if done else 0} of {options['steps']}"
-        table.add_row(
-            str(folder), options["env"]["id"], options["model"]["name"], steps, " > ".join(curve)
-        )
-        store.close()
+        table.add_row(str(folder), *_summed_up(folder))
     console.print(table)
+
+
+def _summed_up(folder: Path) -> list[str]:
+    """The cells of a run; one that cannot be read must not take the others away."""
+    from turnhalle.agents.store import RunStore
+    from turnhalle.envs.errors import StoreError
+
+    try:
+        with closing(RunStore(folder, read_only=True)) as store:
+            options = store.get("options")
+            if options is None:
+                return ["-", "-", "not begun"]
+            curve = [f"{value:.0%}" for _, value in store.metrics("eval/success")]
+            done = store.metrics("success")[-1:]
+    except StoreError as error:
+        return ["-", "-", f"unreadable: {error}"]
+    steps = f"{done[0][0] if done else 0} of {options['steps']}"
+    return [options["env"]["id"], options["model"]["name"], steps, " > ".join(curve)]
 
 
 def _list_evaluations(console: Console, store: RunStore, folder: Path) -> None:
     from turnhalle.agents.evaluate import recall
+    from turnhalle.training.saved import not_begun
 
     options = store.get("options")
+    if options is None:
+        raise not_begun(folder)
     table = Table(title=f"{folder}: {options['env']['id']} with {options['model']['name']}")
     for title in ("step", "held-out success [95 %]", "return", "turns", "episodes"):
         table.add_column(title)
@@ -104,7 +117,7 @@ def _list_evaluations(console: Console, store: RunStore, folder: Path) -> None:
     for (step, kind), events in groupby(store.events(), key=lambda event: event[:2]):
         texts = [text for *_, text in events]
         count = f" ({len(texts)} times)" if len(texts) > 1 else ""
-        console.print(f"step {step}: {kind}{count}: {texts[0]}", markup=False)
+        console.print(f"step {step}: {kind}{count}: {texts[0]}")
 
 
 def _list_episodes(console: Console, store: RunStore, step: int) -> None:

@@ -33,9 +33,9 @@ def print_summary(console: Console, options: TrainOptions, result: RunResult, re
     console.print(_cost(options, result.folder), soft_wrap=True)
     episode = improved_episode(before.trajectories, after.trajectories)
     if episode is not None:
-        console.print("\n[bold]A task that was failed before:[/]")
+        console.print("\nA task that was failed before:", style="bold")
         print_transcript(console, episode[0])
-        console.print("\n[bold]The same task now:[/]")
+        console.print("\nThe same task now:", style="bold")
         print_transcript(console, episode[1])
     console.print(
         f"\nadapter  {result.adapter}\nreport   {report}\n"
@@ -63,8 +63,8 @@ def _cost(options: TrainOptions, folder: Path) -> str:
 def print_transcript(console: Console, played: Trajectory) -> None:
     """An episode, turn by turn; what the policy said is marked with >."""
     for turn in played.turns:
-        console.print(turn.observation, style="dim", markup=False)
-        console.print(f"> {readable(turn.action)}", style="cyan", markup=False)
+        console.print(turn.observation, style="dim")
+        console.print(f"> {readable(turn.action)}", style="cyan")
     outcome = "solved" if played.success else f"failed ({played.stop})"
-    console.print(played.final_observation, style="dim", markup=False)
+    console.print(played.final_observation, style="dim")
     console.print(f"{outcome}, return {played.episode_return:.2f}")

@@ -32,7 +32,9 @@ def train(
     ] = None,
     env: MaybeEnvName = None,
     model: MaybeModel = None,
-    steps: Annotated[int | None, typer.Option(help="Optimizer steps.", min=1)] = None,
+    steps: Annotated[
+        int | None, typer.Option(help="Batches of rollouts, an update each.", min=1)
+    ] = None,
     seed: Seed = None,
     difficulty: Difficulty = None,
     engine: EngineName = None,
@@ -100,15 +102,20 @@ def _run(options: TrainOptions, folder: Path, is_resumed: bool, world: World) ->
 
 
 def _saved_options(folder: Path, steps: int | None) -> TrainOptions:
-    """The options of an interrupted run."""
+    """The options of an interrupted run.
+
+    Raises:
+        StoreError: There is none, or it had not begun.
+        ConfigError: It has done more steps, or its options are not of this version.
+    """
     from turnhalle.agents.store import RunStore
     from turnhalle.envs.errors import ConfigError
     from turnhalle.training.options import TrainOptions
+    from turnhalle.training.saved import read_options
 
-    store = RunStore(folder, read_only=True)
-    options = TrainOptions.model_validate(store.get("options"))
-    done = max((step for step, _ in store.metrics("success")), default=0)
-    store.close()
+    with closing(RunStore(folder, read_only=True)) as store:
+        options = read_options(TrainOptions, store.get("options"), folder)
+        done = max((step for step, _ in store.metrics("success")), default=0)
     if steps is not None and steps < done:
         raise ConfigError(f"{folder} has done {done} steps already; give --steps {done} or more")
     return options.model_copy(update={"steps": steps or options.steps})
