@@ -10,6 +10,7 @@ from turnhalle.envs.registry import EnvFactory
 from .engines.base import Sampling
 from .engines.options import DEFAULT_ENGINE, EngineOptions
 from .policy import Policy
+from .saved import read_options
 from .scripted import SCRIPTED, scripted_policy
 from .store import FILE, RunStore
 
@@ -31,7 +32,9 @@ def open_policy(
     Raises:
         UnknownNameError: No such policy.
         ModelError: No such model, or an unfinished run.
-        ConfigError: A package is missing, or the environment has no oracle.
+        StoreError: A run that had not begun.
+        ConfigError: A package is missing, the environment has no oracle, or a run's options are
+            of another version.
     """
     if name in SCRIPTED:
         return scripted_policy(name, factory)
@@ -47,11 +50,11 @@ def open_policy(
     chat_options, adapter = ChatOptions(), None
     if (Path(name) / FILE).is_file():
         store = RunStore(Path(name), read_only=True)
-        saved = store.get("options")
+        saved = store.get("options") or {}
         store.close()
-        # Compilation is for who learns.
-        options = ModelOptions.model_validate(saved["model"] | {"compile": False})
-        chat_options = ChatOptions.model_validate(saved["chat"])
+        options = read_options(ModelOptions, saved.get("model"), Path(name))
+        options = options.model_copy(update={"compile": False})  # that is for who learns
+        chat_options = read_options(ChatOptions, saved.get("chat"), Path(name))
         adapter = Path(name) / "adapter"
         if not adapter.is_dir():
             raise ModelError(f"{name} is unfinished; go on with: turnhalle train --resume {name}")

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from turnhalle.agents.adapters import Snapshot
+from turnhalle.agents.saved import not_begun, read_options
 from turnhalle.agents.store import FILE, RunStore
 from turnhalle.envs.errors import ConfigError, StoreError
 
@@ -22,7 +23,6 @@ from .checkpoint import (
 from .learner import Learner
 from .new_folder import require_new
 from .options import TrainOptions
-from .saved import not_begun, read_options
 from .stages import STAGES_FILE
 
 _REFERENCE = "reference"

@@ -232,6 +232,7 @@ def test_a_machine_without_a_compiler_is_told_so_before_anything_runs(
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:.torch.jit.script_method:DeprecationWarning")  # PyTorch's own
 @pytest.mark.parametrize("precision", ["fp32", "nf4"])
 def test_the_compiler_s_code_computes_the_same(
     make_model: Any, precision: str, monkeypatch: pytest.MonkeyPatch

@@ -36,7 +36,8 @@ def test_a_run_that_had_not_begun_is_listed_beside_the_others(run: Any, tmp_path
 
 
 @pytest.mark.parametrize("command", [["runs", "run"], ["train", "--resume", "run"],
-                                     ["train", "--env", "math", "--out", "run"]])  # fmt: skip
+                                     ["train", "--env", "math", "--out", "run"],
+                                     ["bench", "--env", "math", "--policy", "./run"]])  # fmt: skip
 def test_what_to_do_with_a_run_that_had_not_begun_is_said(
     command: list[str], run: Any, tmp_path: Path
 ) -> None:
@@ -56,6 +57,9 @@ def test_options_that_this_version_does_not_take_are_said(run: Any, tmp_path: Pa
     assert said.code == 2
     assert "the run in run was begun with options that this Turnhalle does not take" in said.err
     assert "overlong.buffer = 3" in said.err
+    begun(tmp_path / "other", {**options, "model": {"lora_rang": 8}})
+    said = run("bench", "--env", "math", "--policy", "./other")
+    assert (said.code, "lora_rang = 8" in said.err) == (2, True)
     assert "tools" in run("runs", "run").out  # it can be looked at all the same
 
 

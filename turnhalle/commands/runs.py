@@ -55,9 +55,9 @@ def runs(
 
 
 def _export(store: RunStore, folder: Path, episode: int, path: Path) -> None:
+    from turnhalle.agents.saved import read_options
     from turnhalle.commands.export import require_replay
     from turnhalle.envs.options import EnvOptions
-    from turnhalle.training.saved import read_options
 
     played = store.episode(episode)
     begun = store.get("options", {})
@@ -98,7 +98,7 @@ def _summed_up(folder: Path) -> list[str]:
 
 def _list_evaluations(console: Console, store: RunStore, folder: Path) -> None:
     from turnhalle.agents.evaluate import recall
-    from turnhalle.training.saved import not_begun
+    from turnhalle.agents.saved import not_begun
 
     options = store.get("options")
     if options is None:

@@ -108,10 +108,10 @@ def _saved_options(folder: Path, steps: int | None) -> TrainOptions:
         StoreError: There is none, or it had not begun.
         ConfigError: It has done more steps, or its options are not of this version.
     """
+    from turnhalle.agents.saved import read_options
     from turnhalle.agents.store import RunStore
     from turnhalle.envs.errors import ConfigError
     from turnhalle.training.options import TrainOptions
-    from turnhalle.training.saved import read_options
 
     with closing(RunStore(folder, read_only=True)) as store:
         options = read_options(TrainOptions, store.get("options"), folder)
