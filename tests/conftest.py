@@ -27,6 +27,11 @@ GSM8K = Path("/work/shared/data/gsm8k/test.jsonl")
 HUMANEVAL = Path("/work/shared/data/humaneval/HumanEval.jsonl.gz")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The pages of the docs first: some take a minute, for which the other worker would wait."""
+    items.sort(key=lambda item: item.path.name != "test_docs.py")
+
+
 def pytest_configure(config: pytest.Config) -> None:
     """Kernels run in Triton's interpreter, on the CPU, wherever no GPU was asked for."""
     if config.option.markexpr != "gpu":
