@@ -12,15 +12,14 @@ import argparse
 import json
 import random
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
-import venv
 from pathlib import Path
 from typing import Any
 
 import torch
+from peer_process import run
 
 import turnhalle as th
 from turnhalle.agents.chat import ChatOptions, load_chat
@@ -38,7 +37,6 @@ from turnhalle.training.credit.options import CreditOptions
 from turnhalle.training.learn_options import LearnOptions
 from turnhalle.training.learner import Learner
 
-ROOT = Path(__file__).parents[1]
 TASKS, GROUP, TURNS, TOKENS = 8, 8, 3, 32
 
 
@@ -138,24 +136,7 @@ def _trl(folder: str, game: type[Game], is_lora: bool, steps: int) -> tuple[floa
 
 def run_trl(work: dict[str, Any]) -> dict[str, list[float]]:
     """CPU-seconds of TRL's steps, and of the rollouts in them."""
-    home = ROOT / ".venvs" / "trl"
-    if not (home / ".ready").exists():
-        venv.create(home, with_pip=True)
-        pip = [str(home / "bin" / "python"), "-m", "pip", "install", "-q"]
-        subprocess.run([*pip, "torch==2.13.0"], check=True)
-        needed = ROOT / "benchmarks" / "peers" / "requirements-trl.txt"
-        subprocess.run([*pip, "-r", str(needed)], check=True)
-        (home / ".ready").touch()
-    script = ROOT / "benchmarks" / "peers" / "trl_step.py"
-    done = subprocess.run(
-        [str(home / "bin" / "python"), str(script), json.dumps(work)],
-        capture_output=True,
-        text=True,
-    )
-    if done.returncode:
-        raise SystemExit(f"TRL failed:\n{done.stderr}")
-    seconds: dict[str, list[float]] = json.loads(done.stdout.strip().splitlines()[-1])
-    return seconds
+    return run("trl", "trl_step.py", json.dumps(work))
 
 
 def write_model(folder: Path) -> None:

@@ -18,7 +18,8 @@ from pathlib import Path
 from typing import Any
 
 import gymnasium
-from peer_environments import print_peers, run
+from peer_environments import print_peers
+from peer_process import run
 
 import turnhalle as th
 from turnhalle.envs.math import worker

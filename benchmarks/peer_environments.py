@@ -1,17 +1,9 @@
-"""Peers of the environments, measured in the same run by the scripts for math, tools and Pac-Man.
-
-Each peer runs in .venvs/<peer>, made on first use from its pinned requirements.
-"""
+"""Peers of the environments, measured in the same run by the scripts for math, tools, Pac-Man."""
 
 from __future__ import annotations
 
-import json
-import subprocess
-import venv
-from pathlib import Path
-from typing import Any
+from peer_process import run
 
-ROOT = Path(__file__).parents[1]
 PEERS = ("gem", "textarena", "reasoning_gym", "openenv")
 
 
@@ -21,24 +13,3 @@ def print_peers() -> None:
     for peer in PEERS:
         for name, (steps, resets) in run(peer, "environments.py", peer).items():
             print(f"| {name} | {steps:,.0f} | {resets:,.0f} |", flush=True)
-
-
-def run(peer: str, script: str, *arguments: str, given: Any = None) -> dict[str, Any]:
-    """The JSON that a script prints in the peer's virtual environment; `given` is its input."""
-    home, folder = ROOT / ".venvs" / peer, ROOT / "benchmarks" / "peers"
-    python = str(home / "bin" / "python")
-    if not (home / ".ready").exists():
-        venv.create(home, with_pip=True)
-        needed = folder / f"requirements-{peer}.txt"
-        subprocess.run([python, "-m", "pip", "install", "-q", "-r", str(needed)], check=True)
-        (home / ".ready").touch()
-    done = subprocess.run(
-        [python, "-W", "ignore", str(folder / script), *arguments],
-        input=json.dumps(given),
-        capture_output=True,
-        text=True,
-    )
-    if done.returncode:
-        raise SystemExit(f"{peer} failed:\n{done.stderr}")
-    found: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])
-    return found

@@ -49,7 +49,7 @@ class Folded:
     @contextmanager
     def in_force(self) -> Iterator[None]:
         """Within the block the layers compute folded."""
-        if self._made_of is None or self._made_of != self._state():
+        if self._made_of != self._state():
             self._parameters = [p for layer in self._layers for p in layer.parameters()]
             folded = {i: fold(layer) for i, layer in enumerate(self._layers)}
             self._forwards = {i: forward for i, forward in folded.items() if forward is not None}

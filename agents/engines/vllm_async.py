@@ -31,7 +31,6 @@ class OwnProcessCore(VllmCore):
         """Start vLLM's process.
 
         Raises:
-            ConfigError: vLLM is not installed.
             EngineError: vLLM does not start; says why.
         """
         self._loop = LoopThread()

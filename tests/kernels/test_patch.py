@@ -30,6 +30,19 @@ def load(folder: Any, precision: str = "fp32", lora_seed: int | None = 0, **extr
     return lm
 
 
+def counted(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Grows by the number of layers of each call of the op."""
+    sizes = []
+    original = patch.lora_linear
+
+    def count(x: Any, layers: Any, **kwargs: Any) -> Any:
+        sizes.append(len(layers))
+        return original(x, layers, **kwargs)
+
+    monkeypatch.setattr(patch, "lora_linear", count)
+    return sizes
+
+
 def run(lm: Any) -> list[torch.Tensor]:
     """Logits of a batch, and the gradients of the adapter."""
     ids = torch.randint(3, 250, (2, 30), generator=torch.Generator().manual_seed(0))
@@ -124,14 +137,7 @@ def test_adapters_of_every_kind_compute_what_they_did(
     make_model: Any, lora: dict[str, Any], stacks: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Those that the op does not describe are left to peft, a layer at a time."""
-    sizes = []
-    original = patch.lora_linear
-
-    def counted(x: Any, layers: Any, **kwargs: Any) -> Any:
-        sizes.append(len(layers))
-        return original(x, layers, **kwargs)
-
-    monkeypatch.setattr(patch, "lora_linear", counted)
+    sizes = counted(monkeypatch)
     lm = wrapped(make_model("qwen2"), **lora)
     plain = run(lm)
     kernels.apply(lm.model, check=False)
@@ -167,14 +173,7 @@ def test_gradients_that_overflow_float16_are_compared_at_a_smaller_loss(make_mod
 def test_four_bit_layers_go_through_the_op_three_products_a_layer_of_seven(
     make_model: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    sizes = []
-    original = patch.lora_linear
-
-    def counted(x: Any, layers: Any, **kwargs: Any) -> Any:
-        sizes.append(len(layers))
-        return original(x, layers, **kwargs)
-
-    monkeypatch.setattr(patch, "lora_linear", counted)
+    sizes = counted(monkeypatch)
     lm = load(make_model(), "nf4")
     kernels.apply(lm.model, check=False)
     run(lm)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import random
 from typing import Any
 
@@ -12,6 +13,14 @@ from turnhalle.agents.engines.base import Completion, Engine, Request, Sampling
 from turnhalle.agents.lm import LanguageModel
 
 STOP = frozenset({1})
+
+WITH_VLLM = [
+    pytest.mark.vllm,
+    pytest.mark.filterwarnings("ignore"),  # vLLM's own, and of PyTorch's C++ side
+    pytest.mark.skipif(
+        importlib.util.find_spec("vllm") is None, reason="vLLM is not installed: make vllm"
+    ),
+]
 
 
 def run(engine: Engine, requests: list[Request]) -> dict[int, Completion]:

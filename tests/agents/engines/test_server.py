@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 import random
@@ -32,7 +31,7 @@ from turnhalle.agents.lm import LanguageModel
 from turnhalle.agents.models import ModelOptions, load_model
 from turnhalle.envs.errors import EngineError
 
-from .running import run
+from .running import WITH_VLLM, run
 
 STOP: frozenset[int] = frozenset()
 
@@ -120,13 +119,6 @@ def test_a_server_without_token_ids_or_that_fails_fails_its_turns_only(
     engine.shutdown()
 
 
-needs_vllm = [
-    pytest.mark.vllm,
-    pytest.mark.filterwarnings("ignore"),
-    pytest.mark.skipif(
-        importlib.util.find_spec("vllm") is None, reason="vLLM is not installed: make vllm"
-    ),
-]
 SERVE = (
     "--host 127.0.0.1 --max-model-len 512 --dtype float32 --enable-lora --max-lora-rank 16 "
     "--max-loras 1 --max-cpu-loras 2 --logprobs-mode processed_logprobs --generation-config vllm "
@@ -175,7 +167,7 @@ def served(lm: LanguageModel, tmp_path_factory: pytest.TempPathFactory) -> Itera
 class TestServed:
     """One server for all; the last test kills it."""
 
-    pytestmark = needs_vllm
+    pytestmark = WITH_VLLM
 
     def test_log_probs_are_the_trainers_and_a_new_adapter_is_in_force_at_once(
         self, served: Any, lm: LanguageModel

@@ -7,7 +7,6 @@ run in a pytest of their own: `pytest -m vllm`, which `make test` does.
 from __future__ import annotations
 
 import gc
-import importlib.util
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -30,15 +29,9 @@ from turnhalle.agents.rollout import Job, rollout
 from turnhalle.envs.errors import ConfigError, EngineError
 from turnhalle.envs.registry import resolve
 
-from .running import ask, assert_exact, prompt, run, score, teach
+from .running import WITH_VLLM, ask, assert_exact, prompt, run, score, teach
 
-pytestmark = [
-    pytest.mark.vllm,
-    pytest.mark.filterwarnings("ignore"),  # vLLM's own, and of PyTorch's C++ side
-    pytest.mark.skipif(
-        importlib.util.find_spec("vllm") is None, reason="vLLM is not installed: make vllm"
-    ),
-]
+pytestmark = WITH_VLLM
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,6 @@ Runs where the tests of `test_vllm.py` do: `pytest -m vllm`.
 
 from __future__ import annotations
 
-import importlib.util
 import signal
 import subprocess
 import sys
@@ -32,15 +31,9 @@ from turnhalle.envs.core import StopReason
 from turnhalle.envs.errors import EngineError
 from turnhalle.envs.registry import resolve
 
-from .running import ask, assert_exact, prompt, run, teach
+from .running import WITH_VLLM, ask, assert_exact, prompt, run, teach
 
-pytestmark = [
-    pytest.mark.vllm,
-    pytest.mark.filterwarnings("ignore"),  # vLLM's own, and of PyTorch's C++ side
-    pytest.mark.skipif(
-        importlib.util.find_spec("vllm") is None, reason="vLLM is not installed: make vllm"
-    ),
-]
+pytestmark = WITH_VLLM
 
 
 @pytest.fixture(scope="module")

@@ -101,6 +101,16 @@ def leaves(given: Draw) -> tuple[torch.Tensor, torch.Tensor]:
     return given.new.clone().requires_grad_(), given.new.clone().requires_grad_()
 
 
+_UNTRAINED: dict[str, Any] = {
+    "use_cpu": True,
+    "bf16": False,
+    "gradient_checkpointing": False,
+    "report_to": [],
+    "disable_tqdm": True,
+}
+"""Options of trainers of which only a loss is called."""
+
+
 def trl_trainer(model: Path, folder: Path, **config: Any) -> Any:
     """A `GRPOTrainer` of TRL that never trains: only its `_compute_loss` is called."""
     with warnings.catch_warnings():
@@ -110,13 +120,9 @@ def trl_trainer(model: Path, folder: Path, **config: Any) -> Any:
 
         arguments = GRPOConfig(
             output_dir=str(folder),
-            use_cpu=True,
-            bf16=False,
-            gradient_checkpointing=False,
+            **_UNTRAINED,
             num_generations=2,
             per_device_train_batch_size=4,
-            report_to=[],
-            disable_tqdm=True,
             **config,
         )
         trainer = GRPOTrainer(
@@ -211,13 +217,9 @@ def rloo_trainer(model: Path, folder: Path, **config: Any) -> Any:
 
         arguments = RLOOConfig(
             output_dir=str(folder),
-            use_cpu=True,
-            bf16=False,
-            gradient_checkpointing=False,
+            **_UNTRAINED,
             num_generations=4,
             per_device_train_batch_size=4,
-            report_to=[],
-            disable_tqdm=True,
             **config,
         )
         return RLOOTrainer(
@@ -237,11 +239,7 @@ def dpo_trainer(model: Path, folder: Path, **config: Any) -> Any:
 
         arguments = DPOConfig(
             output_dir=str(folder),
-            use_cpu=True,
-            bf16=False,
-            gradient_checkpointing=False,
-            report_to=[],
-            disable_tqdm=True,
+            **_UNTRAINED,
             **config,
         )
         pair = {"prompt": ["a"], "chosen": ["b"], "rejected": ["c"]}
